@@ -1,0 +1,36 @@
+# One I/O from pick to completion, and the words its engine answers with. Declarations only.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef enum Ddir:
+    READ = 0
+    WRITE = 1
+    TRIM = 2
+    SYNC = 3
+    DATASYNC = 4  # accounted as SYNC
+
+
+# What queue() says about this one request (not about the engine).
+cdef enum QueueStatus:
+    COMPLETED = 0  # done now: io.result holds bytes or -errno
+    QUEUED = 1  # reap() will return it
+    BUSY = 2  # not taken: commit or reap, then offer it again
+
+
+# One cache line of hot fields. `buf`, `offset` and `length` describe what is still to be
+# transferred, so that the rest of a short I/O is offered again by moving them.
+cdef struct io_u:
+    char *buf
+    uint64_t offset  # bytes, in the target
+    uint64_t start_ns  # picked; lat counts from here
+    uint64_t issued_ns  # handed to the engine; clat counts from here
+    int64_t result  # bytes transferred, or -errno
+    uint64_t numberio  # generation of a verified write, 0 without verify
+    uint32_t length  # bytes still to transfer
+    uint32_t block_length  # bytes of the whole block
+    uint32_t index  # slot: fixed buffer, in-flight stamp
+    uint8_t ddir
+    uint8_t is_verify  # a read whose contents are checked
+    uint8_t is_ramp  # issued before measuring began
+    uint8_t is_busy  # in flight or waiting to be offered again

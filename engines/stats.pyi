@@ -1,0 +1,147 @@
+import enum
+from typing import NamedTuple, Self, final
+
+from iovigil.engines.latency import Histogram
+
+class RunState(enum.IntFlag):
+    """fio's run states; a job never goes back past INITIALIZED."""
+
+    NOT_CREATED = 0
+    CREATED = 1
+    INITIALIZED = 2
+    RAMP = 3
+    SETTING_UP = 4
+    RUNNING = 5
+    PRE_READING = 6
+    VERIFYING = 7
+    FSYNCING = 8
+    FINISHING = 9
+    EXITED = 10
+    REAPED = 11
+
+class Counter(enum.IntFlag):
+    """What is counted per data direction."""
+
+    IOS = 0
+    BYTES = 1
+    SHORT_IOS = 2
+    VERIFIED_BYTES = 3
+
+class Latency(enum.IntFlag):
+    SLAT = 0
+    CLAT = 1
+    LAT = 2
+
+class Mismatch(enum.IntFlag):
+    """What was wrong with a block that failed verification."""
+
+    CHECKSUM = 0
+    HEADER = 1
+    MISPLACED = 2
+    STALE = 3
+    ZEROED = 4
+
+class MismatchRecord(NamedTuple):
+    """Where and how a block was wrong; offsets and lengths in bytes of the target."""
+
+    kind: Mismatch
+    offset: int
+    length: int
+    first_byte: int
+    """Offset of the first wrong byte; -1 where it cannot be told."""
+    expected: int
+    """Generation (numberio) this run wrote there; 0 when not known."""
+    found: int
+
+class RateSamples(NamedTuple):
+    """Half-second rates: KiB/s or I/Os per second."""
+
+    count: int
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+
+class Usage(NamedTuple):
+    """What the child itself cost, io-wq threads included."""
+
+    user_s: float
+    system_s: float
+    context_switches: int
+    major_faults: int
+    minor_faults: int
+    max_rss_bytes: int
+
+@final
+class StatsPage:
+    """Counters and histograms of one job, or the sum of several."""
+
+    @classmethod
+    def create(cls) -> Self:
+        """A page in shared memory, ready to be handed to a child. Raises OSError."""
+    @classmethod
+    def attach(cls, fd: int) -> Self:
+        """The page behind a descriptor, which now belongs to this object. ValueError if it is none of ours."""
+    @classmethod
+    def private(cls) -> Self:
+        """An empty page in private memory, to add others to."""
+    def close(self) -> None: ...
+    def fileno(self) -> int: ...
+    def copy(self) -> StatsPage:
+        """A private copy of the present moment."""
+    def add(self, other: StatsPage) -> None:
+        """Add the counters, histograms and times of another page; state, text and records stay."""
+    def counter(self, counter: int, ddir: int) -> int: ...
+    def errors(self, ddir: int) -> dict[int, int]:
+        """{errno: I/Os that returned it}; 0 stands for an errno beyond the table."""
+    def mismatch(self, kind: int) -> int: ...
+    def histogram(self, kind: int, ddir: int) -> Histogram: ...
+    def runtime_ns(self, ddir: int) -> int:
+        """Time spent in phases of this direction, the running one included while the job lives."""
+    def oldest_inflight_ns(self) -> int:
+        """Age of the oldest I/O handed to the engine and not come back; 0 when there is none."""
+    def mismatches(self) -> list[MismatchRecord]:
+        """The first mismatches of the run, in the order they were found."""
+    def depth_levels(self) -> list[int]: ...
+    def submits(self) -> list[int]: ...
+    def completes(self) -> list[int]: ...
+    def bw_samples(self, ddir: int) -> RateSamples: ...
+    def iops_samples(self, ddir: int) -> RateSamples: ...
+    def calibrate(self, source: tuple[int, int, int, int]) -> None:
+        """Write the agent's clock (see `Clock.source`) where the child will read it."""
+    def request_stop(self) -> None:
+        """Ask the job to end as soon as its I/O in flight has come back."""
+    @property
+    def state(self) -> RunState: ...
+    @state.setter
+    def state(self, value: int) -> None: ...
+    @property
+    def error(self) -> int:
+        """errno of the fatal error, 0 without."""
+    @property
+    def first_error(self) -> int:
+        """errno of the first error that continue_on_error passed over, 0 without."""
+    @property
+    def total_errors(self) -> int: ...
+    @property
+    def is_complete(self) -> bool:
+        """Whether the job came to its own end; false after a kill."""
+    @property
+    def text(self) -> str:
+        """What went wrong, for people; empty when nothing did."""
+    @text.setter
+    def text(self, value: str) -> None: ...
+    @property
+    def unverified_bytes(self) -> int: ...
+    @property
+    def spawned_ns(self) -> int: ...
+    @spawned_ns.setter
+    def spawned_ns(self, value: int) -> None: ...
+    @property
+    def first_io_ns(self) -> int: ...
+    @property
+    def epoch_ns(self) -> int: ...
+    @property
+    def ended_ns(self) -> int: ...
+    @property
+    def usage(self) -> Usage: ...

@@ -1,0 +1,290 @@
+"""The stats page: what a job did so far, readable by its agent at any moment, also of a dead or hung job."""
+
+import os
+from collections import namedtuple
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport errno as c_errno
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, strlen
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+
+from iovigil.engines.clock cimport monotonic_ns
+from iovigil.engines.latency cimport clear, copy_of, merge, slot_get, slot_set
+
+MismatchRecord = namedtuple("MismatchRecord", "kind offset length first_byte expected found")
+RateSamples = namedtuple("RateSamples", "count minimum maximum mean stddev")
+Usage = namedtuple("Usage", "user_s system_s context_switches major_faults minor_faults max_rss_bytes")
+
+
+cdef inline void add_samples(rate_samples *into, const rate_samples *other) noexcept:
+    if not other.count:
+        return
+    if not into.count or other.minimum < into.minimum:
+        into.minimum = other.minimum
+    if other.maximum > into.maximum:
+        into.maximum = other.maximum
+    into.count += other.count
+    into.sum += other.sum
+    into.sum_square += other.sum_square
+
+
+cdef class StatsPage:
+    """Counters and histograms of one job, or the sum of several.
+
+    Made by the agent in shared memory (`create`), attached by the job (`attach`); `private`
+    makes an empty one for sums. Reading never blocks and needs no lock: counters are 64-bit
+    words that only grow, skewed against each other by at most the I/Os in flight.
+    """
+
+    def __cinit__(self):
+        self.page = NULL
+        self.fd = -1
+
+    def __dealloc__(self):
+        self.close()
+
+    @classmethod
+    def create(cls):
+        """A page in shared memory, ready to be handed to a child. Raises OSError."""
+        cdef StatsPage self = cls.__new__(cls)
+        self.fd = os.memfd_create("iovigil-stats", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, sizeof(stats_page))
+        self.map()
+        self.initialise()
+        return self
+
+    @classmethod
+    def attach(cls, int fd):
+        """The page behind a descriptor, which now belongs to this object. ValueError if it is none of ours."""
+        cdef StatsPage self = cls.__new__(cls)
+        size = os.fstat(fd).st_size
+        if size != sizeof(stats_page):
+            raise ValueError(f"stats page: {size} bytes, expected {sizeof(stats_page)}")
+        self.fd = fd
+        self.map()
+        if self.page.magic != PAGE_MAGIC or self.page.version != PAGE_VERSION or self.page.size != sizeof(stats_page):
+            raise ValueError("stats page: another layout; agent and engines are of different versions")
+        return self
+
+    @classmethod
+    def private(cls):
+        """An empty page in private memory, to add others to."""
+        cdef StatsPage self = cls.__new__(cls)
+        self.page = <stats_page *>calloc(1, sizeof(stats_page))
+        if self.page == NULL:
+            raise MemoryError
+        self.initialise()
+        return self
+
+    cdef int map(self) except -1:
+        cdef void *address = mmap(NULL, sizeof(stats_page), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+        if address == MAP_FAILED:
+            raise OSError(c_errno, os.strerror(c_errno), "stats page")
+        self.page = <stats_page *>address
+        return 0
+
+    cdef void initialise(self) noexcept:
+        cdef int kind, ddir
+        self.page.magic = PAGE_MAGIC
+        self.page.version = PAGE_VERSION
+        self.page.size = sizeof(stats_page)
+        for kind in range(LATENCY_COUNT):
+            for ddir in range(DDIR_COUNT):
+                clear(&self.page.latency[kind][ddir])
+
+    cpdef close(self):
+        """Give the memory back; reading the page afterwards is an error of the caller."""
+        if self.page != NULL:
+            if self.fd >= 0:
+                munmap(self.page, sizeof(stats_page))
+            else:
+                free(self.page)
+            self.page = NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def fileno(self):
+        return self.fd
+
+    def copy(self):
+        """A private copy of the present moment."""
+        cdef StatsPage other = StatsPage.private()
+        memcpy(other.page, self.page, sizeof(stats_page))
+        return other
+
+    def add(self, StatsPage other not None):
+        """Add the counters, histograms and times of another page; state, text and records stay."""
+        cdef int kind, ddir, index
+        cdef stats_page *to = self.page
+        cdef stats_page *page = other.page
+        for ddir in range(DDIR_COUNT):
+            for kind in range(COUNTER_COUNT):
+                to.counter[kind][ddir] += page.counter[kind][ddir]
+            for index in range(ERRNO_COUNT):
+                to.errors[ddir][index] += page.errors[ddir][index]
+            for kind in range(LATENCY_COUNT):
+                if page.latency[kind][ddir].sum_ns or page.latency[kind][ddir].max_ns or page.counter[<int>Counter.IOS][ddir]:
+                    merge(&to.latency[kind][ddir], &page.latency[kind][ddir])
+            add_samples(&to.bw[ddir], &page.bw[ddir])
+            add_samples(&to.iops[ddir], &page.iops[ddir])
+            to.runtime_ns[ddir] += page.runtime_ns[ddir]
+        for index in range(MISMATCH_COUNT):
+            to.mismatch[index] += page.mismatch[index]
+        for index in range(DEPTH_COUNT):
+            to.depth_level[index] += page.depth_level[index]
+            to.submits[index] += page.submits[index]
+            to.completes[index] += page.completes[index]
+        to.total_errors += page.total_errors
+        to.unverified_bytes += page.unverified_bytes
+        to.user_us += page.user_us
+        to.system_us += page.system_us
+
+    def counter(self, int counter, int ddir):
+        return slot_get(&self.page.counter[counter][ddir])
+
+    def errors(self, int ddir):
+        """{errno: I/Os that returned it}; 0 stands for an errno beyond the table."""
+        cdef int index
+        return {index: slot_get(&self.page.errors[ddir][index]) for index in range(ERRNO_COUNT)
+                if self.page.errors[ddir][index]}
+
+    def mismatch(self, int kind):
+        return slot_get(&self.page.mismatch[kind])
+
+    def histogram(self, int kind, int ddir):
+        return copy_of(&self.page.latency[kind][ddir])
+
+    def runtime_ns(self, int ddir):
+        """Time spent in phases of this direction, the running one included while the job lives."""
+        cdef uint64_t phase_ns = slot_get(&self.page.phase_ns), now
+        cdef uint64_t total = slot_get(&self.page.runtime_ns[ddir])
+        if phase_ns and slot_get(&self.page.phase_ddirs) & (1 << ddir):
+            now = self.page.ended_ns or monotonic_ns()
+            total += now - phase_ns if now > phase_ns else 0
+        return total
+
+    def oldest_inflight_ns(self):
+        """Age of the oldest I/O handed to the engine and not come back; 0 when there is none."""
+        cdef uint64_t oldest = <uint64_t>-1, stamp, now
+        cdef int index
+        for index in range(MAX_IODEPTH):
+            stamp = slot_get(&self.page.inflight_ns[index])
+            if stamp and stamp < oldest:
+                oldest = stamp
+        if oldest == <uint64_t>-1:
+            return 0
+        now = monotonic_ns()
+        return now - oldest if now > oldest else 0
+
+    def mismatches(self):
+        """The first mismatches of the run, in the order they were found."""
+        cdef uint64_t found = 0
+        cdef int index
+        for index in range(MISMATCH_COUNT):
+            found += slot_get(&self.page.mismatch[index])
+        return [MismatchRecord(Mismatch(self.page.mismatches[index].kind), self.page.mismatches[index].offset,
+                               self.page.mismatches[index].length, self.page.mismatches[index].first_byte,
+                               self.page.mismatches[index].expected, self.page.mismatches[index].found)
+                for index in range(min(found, <uint64_t>MISMATCHES_KEPT))]
+
+    def depth_levels(self):
+        return [self.page.depth_level[index] for index in range(DEPTH_COUNT)]
+
+    def submits(self):
+        return [self.page.submits[index] for index in range(DEPTH_COUNT)]
+
+    def completes(self):
+        return [self.page.completes[index] for index in range(DEPTH_COUNT)]
+
+    def bw_samples(self, int ddir):
+        return samples_of(&self.page.bw[ddir])
+
+    def iops_samples(self, int ddir):
+        return samples_of(&self.page.iops[ddir])
+
+    def calibrate(self, source):
+        """Write the agent's clock (see `Clock.source`) where the child will read it."""
+        base_ticks, base_ns, mult, is_tsc = source
+        self.page.clock.base_ticks = base_ticks
+        self.page.clock.base_ns = base_ns
+        self.page.clock.mult = mult
+        self.page.clock.is_tsc = is_tsc
+
+    def request_stop(self):
+        """Ask the job to end as soon as its I/O in flight has come back."""
+        slot_set(&self.page.stop, 1)
+
+    @property
+    def state(self):
+        return RunState(slot_get(&self.page.state))
+
+    @state.setter
+    def state(self, int value):
+        slot_set(&self.page.state, value)
+
+    @property
+    def error(self):
+        return slot_get(&self.page.error)
+
+    @property
+    def first_error(self):
+        return slot_get(&self.page.first_error)
+
+    @property
+    def total_errors(self):
+        return slot_get(&self.page.total_errors)
+
+    @property
+    def is_complete(self):
+        return bool(slot_get(&self.page.is_complete))
+
+    @property
+    def text(self):
+        cdef size_t length = strlen(self.page.text)  # the last byte is never written
+        return PyBytes_FromStringAndSize(self.page.text, length).decode(errors="replace")
+
+    @text.setter
+    def text(self, value):
+        cdef bytes data = value.encode()[:TEXT_SIZE - 1] + b"\0"
+        memcpy(self.page.text, <char *>data, len(data))
+
+    @property
+    def unverified_bytes(self):
+        return slot_get(&self.page.unverified_bytes)
+
+    @property
+    def spawned_ns(self):
+        return self.page.spawned_ns
+
+    @spawned_ns.setter
+    def spawned_ns(self, uint64_t value):
+        self.page.spawned_ns = value
+
+    @property
+    def first_io_ns(self):
+        return slot_get(&self.page.first_io_ns)
+
+    @property
+    def epoch_ns(self):
+        return slot_get(&self.page.epoch_ns)
+
+    @property
+    def ended_ns(self):
+        return slot_get(&self.page.ended_ns)
+
+    @property
+    def usage(self):
+        return Usage(self.page.user_us / 1e6, self.page.system_us / 1e6, self.page.context_switches,
+                     self.page.major_faults, self.page.minor_faults, self.page.max_rss_bytes)
+
+
+cdef samples_of(const rate_samples *samples):
+    if not samples.count:
+        return RateSamples(0, 0.0, 0.0, 0.0, 0.0)
+    mean = samples.sum / samples.count
+    variance = samples.sum_square / samples.count - mean * mean
+    if samples.count > 1:
+        variance *= samples.count / (samples.count - 1.0)
+    return RateSamples(samples.count, samples.minimum, samples.maximum, mean, max(variance, 0.0) ** 0.5)
