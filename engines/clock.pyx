@@ -43,7 +43,8 @@ cdef class Clock:
             now_ticks, now_ns = pair()
             if now_ns - self.first_ns >= 10_000_000:
                 break
-        mult = ((now_ns - self.first_ns) << 32) // (now_ticks - self.first_ticks)
+        # Python's integers: nanoseconds times 2^32 pass 64 bits after four seconds.
+        mult = (int(now_ns - self.first_ns) << 32) // int(now_ticks - self.first_ticks)
         return now_ticks, now_ns, mult, 1
 
 

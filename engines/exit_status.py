@@ -1,10 +1,8 @@
 """The exit statuses by which a child tells its agent why it ended."""
 
-from typing import Final
-
-OK: Final = 0
-JOB_FAILED: Final = 1  # the stats page says how: errno, mismatches, text
-SETUP_FAILED: Final = 2  # nothing was measured: bad options, no memory
-TARGET_REFUSED: Final = 3  # the guard did not admit the target
-ENGINE_UNAVAILABLE: Final = 4  # this host does not allow the I/O engine; another may do
-TARGET_FAILED: Final = 5  # the target was admitted but could not be opened or laid out
+OK = 0
+JOB_FAILED = 1  # the stats page says how: errno, mismatches, text
+SETUP_FAILED = 2  # nothing was measured: bad options, no memory
+TARGET_REFUSED = 3  # the guard did not admit the target
+ENGINE_UNAVAILABLE = 4  # this host does not allow the I/O engine; another may do
+TARGET_FAILED = 5  # the target was admitted but could not be opened or laid out

@@ -1,8 +1,6 @@
 """JobOptions: every option of a job once, under fio's name, with its type, default, limits, unit and help."""
 
-import difflib
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -11,6 +9,8 @@ from msgspec import Meta
 KIB: Final = 1024
 SECOND_US: Final = 1_000_000
 MAX_IODEPTH: Final = 4096
+MAX_INT64: Final = (1 << 63) - 1
+LONGEST_TIME_US: Final = 1000 * 86_400 * SECOND_US  # fits in 64 bits of nanoseconds a hundred times over
 
 Direction = Literal["read", "write", "randread", "randwrite", "rw", "randrw"]
 ContinueOnError = Literal["none", "read", "write", "io", "verify", "all"]
@@ -26,14 +26,28 @@ class OptionError(ValueError):
         self.reason = reason
 
 
+class JobOptionsError(OptionError):
+    """Everything that is wrong with the options of one job; the text has a line for each."""
+
+    def __init__(self, errors: Sequence[OptionError]) -> None:
+        super().__init__(errors[0].option, errors[0].reason)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
+
+
 def option(
-    text: str, unit: str = "", ge: int | None = None, le: int | None = None, plain: int = 1, is_native: bool = True
+    text: str, unit: str = "", ge: int = 0, le: int | None = None, plain: int = 1, is_native: bool = True
 ) -> Meta:
     """Describe an option: help, unit in which it is held, limits, worth of a bare number in that unit.
 
-    An option that is not native does not travel to the child.
+    An option that is not native does not travel to the child. The limits stand in `extra` because msgspec's own
+    take neither a pair nor 64 bits; `spelling` keeps them.
     """
-    return Meta(description=text, ge=ge, le=le, extra={"unit": unit, "plain": plain, "is_native": is_native})
+    if le is None:
+        le = LONGEST_TIME_US if unit == "us" else MAX_INT64
+    return Meta(description=text, extra={"unit": unit, "plain": plain, "is_native": is_native, "ge": ge, "le": le})
 
 
 PerDirection = tuple[int, int]
@@ -43,7 +57,7 @@ PerDirection = tuple[int, int]
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one job does to one target.
 
-    Sizes are bytes and times microseconds; `parse` takes them as fio spells them.
+    Sizes are bytes and times microseconds; `spelling` takes them as fio spells them.
     """
 
     name: Annotated[str, option("Name of the job, for people.", is_native=False)] = "job"
@@ -138,8 +152,8 @@ class OptionSpec(msgspec.Struct, frozen=True):
     unit: str
     plain: int
     is_native: bool
-    ge: int | None
-    le: int | None
+    ge: int
+    le: int
     default: Any
 
     @property
@@ -161,8 +175,8 @@ def read_specs() -> dict[str, OptionSpec]:
             unit=extra["unit"],
             plain=extra["plain"],
             is_native=extra["is_native"],
-            ge=meta.ge,
-            le=meta.le,
+            ge=extra["ge"],
+            le=extra["le"],
             default=field.default,
         )
     return specs

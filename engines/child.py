@@ -1,0 +1,59 @@
+"""The child's entry point: one job from a descriptor, run to its end, its outcome on the stats page."""
+
+import marshal
+import os
+import sys
+
+# Started as a file, without site and its search path: what is imported from here on is known and small.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from iovigil.engines import exit_status, process
+from iovigil.engines.io.base import EngineUnavailable
+from iovigil.engines.job import Job, SetupError
+from iovigil.engines.stats import RunState, StatsPage
+
+
+def read_all(fd: int) -> bytes:
+    """The whole of a memory file, wherever its offset stands."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def say(kind: str, text: str) -> None:
+    """One line for people, which the agent passes on."""
+    os.write(2, f"{kind}: {text}\n".encode())
+
+
+def run(order_fd: int, stats_fd: int, target_fd: int) -> int:
+    """Run the ordered job; returns the exit status. `target_fd` -1 is no target."""
+    order = marshal.loads(read_all(order_fd))
+    os.close(order_fd)
+    page = StatsPage.attach(stats_fd)
+    process.die_with_parent(order["parent_pid"])
+    limits = order["limits"]
+    process.limit(limits["memory_bytes"], limits["cpu_s"])
+    process.stop_on_sigterm(page)
+    page.state = RunState.SETTING_UP
+    try:
+        size = os.lseek(target_fd, 0, os.SEEK_END) if target_fd >= 0 else 0
+        job = Job(order["options"], page, target_fd, order["target"]["size"] or size)
+    except EngineUnavailable as error:
+        page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
+        say("error", page.text)
+        return exit_status.ENGINE_UNAVAILABLE
+    except (SetupError, OSError, MemoryError) as error:
+        page.text = str(error) or "out of memory: lower iodepth, bs or size"
+        say("error", page.text)
+        return exit_status.SETUP_FAILED
+    for note in job.notes:
+        say("warning", note)
+    page.state = RunState.INITIALIZED
+    job.run()
+    if page.error:
+        say("error", page.text)
+        return exit_status.JOB_FAILED
+    return exit_status.OK
+
+
+if __name__ == "__main__":
+    # Not sys.exit: tearing the interpreter down would only cost time, and may wait for a disk.
+    os._exit(run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,19 @@
+# What every I/O engine is: a small interface with a silent default for all but queue().
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from iovigil.engines.io_u cimport QueueStatus, io_u
+
+
+cdef class IoEngine:
+    cdef int fd
+    cdef uint32_t iodepth
+    cdef bint is_sync  # queue() never answers QUEUED; one I/O at a time
+    cdef io_u **events  # where reap() leaves what has finished
+    cdef readonly list notes  # what people should know: fall-backs taken
+
+    cdef int open(self, char *buffers, uint64_t buffers_size) except -1
+    cdef QueueStatus queue(self, io_u *io) noexcept nogil
+    cdef int reap(self, uint32_t wanted, uint64_t timeout_ns) noexcept nogil
+    cdef int cancel(self, io_u *io) noexcept nogil
+    cdef void close(self) noexcept

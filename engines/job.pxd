@@ -1,0 +1,147 @@
+# The native form of JobOptions, and the job that runs them.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from iovigil.engines.io.base cimport IoEngine
+from iovigil.engines.io_u cimport io_u
+from iovigil.engines.pace cimport pace
+from iovigil.engines.stats cimport StatsPage, stats_page
+from iovigil.engines.verify cimport verdict, verify_format
+from iovigil.engines.workload cimport workload
+from iovigil.engines.write_log cimport write_log
+
+
+# Fields have the names and units of JobOptions; PerDirection options are pairs.
+cdef struct job_options:
+    uint64_t rwmixread
+    uint64_t bs
+    uint64_t iodepth
+    uint64_t size
+    uint64_t offset
+    uint64_t io_size
+    uint64_t number_ios
+    bint direct
+    bint invalidate
+    bint time_based
+    uint64_t runtime
+    uint64_t ramp_time
+    uint64_t loops
+    uint64_t rate[2]
+    uint64_t rate_iops[2]
+    uint64_t rate_min[2]
+    uint64_t rate_iops_min[2]
+    uint64_t ratecycle
+    uint64_t thinktime
+    uint64_t thinktime_spin
+    uint64_t thinktime_blocks
+    uint64_t fsync
+    uint64_t fdatasync
+    bint end_fsync
+    bint norandommap
+    uint64_t randseed
+    bint randrepeat
+    bint scramble_buffers
+    bint do_verify
+    bint verify_fatal
+    bint fill_device
+
+
+cdef enum Passed:
+    # What continue_on_error lets pass, as bits.
+    PASS_READ = 1
+    PASS_WRITE = 2
+    PASS_VERIFY = 4
+
+
+cdef struct first_failure:
+    int error
+    uint8_t ddir
+    uint64_t offset
+    uint64_t length
+
+
+cdef class Job:
+    cdef readonly StatsPage stats
+    cdef stats_page *page
+    cdef IoEngine engine
+    cdef job_options options
+    cdef readonly bint does_read
+    cdef readonly bint does_write
+    cdef bint is_verified  # blocks carry headers
+    cdef bint is_current_header
+    cdef unsigned passed  # bits of Passed
+    cdef int fd
+
+    cdef char *buffers
+    cdef uint64_t buffers_size
+    cdef char *scratch
+    cdef io_u *ios
+    cdef io_u **free
+    cdef uint32_t free_count
+    cdef io_u **again  # to be offered once more: refused for lack of room, or the rest of a short I/O
+    cdef uint32_t again_count
+    cdef io_u **batch  # queued since the last submission
+    cdef uint32_t in_flight
+
+    cdef workload work
+    cdef pace pace
+    cdef write_log log
+    cdef verify_format form
+
+    # The phase now running.
+    cdef bint is_checking  # the verify phase: blocks come from the log
+    cdef uint64_t ios_left  # still to be picked
+    cdef int drawn_ddir  # of a write drawn while its block is in flight; -1 is none
+    cdef uint64_t drawn_block
+    cdef uint64_t think_left  # I/Os until the next pause
+    cdef uint64_t unsynced_writes
+    cdef uint8_t sync_due  # Ddir of a sync to issue, 0 is none
+    cdef bint has_written
+    cdef bint is_over  # no more picks: runtime, stop or a fatal error
+    cdef bint is_full  # fill_device met the end of the target
+
+    # Time, in ns of the job's clock.
+    cdef uint64_t epoch_ns
+    cdef uint64_t phase_end_ns  # 0 is no bound
+    cdef uint64_t next_check_ns
+    cdef uint64_t next_sample_ns
+    cdef uint64_t sampled_ns
+    cdef uint64_t sampled[2][2]  # bytes and I/Os at the last sample, per direction
+    cdef uint64_t next_rate_check_ns
+    cdef uint64_t rate_checked_ns
+    cdef uint64_t rate_checked[2][2]
+    cdef uint64_t settled_ns  # minimum rates count from here
+    cdef int missed_rate  # 1 + direction of a minimum rate that was not met; 0 is none
+    cdef bint is_iops_missed
+    cdef double missed_value
+    cdef bint is_ramping
+    cdef first_failure failure
+
+    cdef int set_up(self, dict options, uint64_t target_size) except -1
+    cdef explain(self)
+    cdef int run_phases(self) noexcept nogil
+    cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
+    cdef int phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
+    cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
+    cdef io_u *take_slot(self, uint8_t ddir, uint64_t block) noexcept nogil
+    cdef void count_write(self) noexcept nogil
+    cdef void release(self, io_u *io) noexcept nogil
+    cdef void complete(self, io_u *io, uint64_t now) noexcept nogil
+    cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil
+    cdef void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
+    cdef void settle(self, io_u *io) noexcept nogil
+    cdef uint64_t block_of(self, const io_u *io) noexcept nogil
+    cdef void note_mismatch(self, const io_u *io, const verdict *answer) noexcept nogil
+    cdef void fail(self, io_u *io, int error) noexcept nogil
+    cdef void stop_early(self) noexcept nogil
+    cdef void fail_engine(self, int error) noexcept nogil
+    cdef int sync_target(self, bint is_data_only) noexcept nogil
+    cdef void think(self) noexcept nogil
+    cdef void enter(self, int state) noexcept nogil
+    cdef void begin_phase(self, uint64_t now) noexcept nogil
+    cdef void end_phase(self, uint64_t now) noexcept nogil
+    cdef void begin_measuring(self, uint64_t now) noexcept nogil
+    cdef void look_up(self, uint64_t now) noexcept nogil
+    cdef void sample(self, uint64_t now) noexcept nogil
+    cdef void judge_rates(self, uint64_t now) noexcept nogil
+    cdef void miss_rate(self, int ddir, bint is_iops, double rate) noexcept nogil

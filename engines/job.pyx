@@ -1,0 +1,795 @@
+"""The loop: pick, submit, reap, account; first the job's own I/O, then the check of what it wrote."""
+
+import errno
+import os
+import time
+
+from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.fcntl cimport POSIX_FADV_DONTNEED, posix_fadvise
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.resource cimport RUSAGE_SELF, getrusage, rusage
+from posix.unistd cimport fdatasync, fsync
+
+from iovigil.engines.clock cimport clock_source, now_ns
+from iovigil.engines.io.base cimport IoEngine
+from iovigil.engines.io_u cimport BUSY, COMPLETED, DATASYNC, QUEUED, READ, SYNC, WRITE, QueueStatus, io_u
+from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
+from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_until, spin_until
+from iovigil.engines.payload cimport fill, scramble
+from iovigil.engines.permutation cimport permutation_free, permutation_init
+from iovigil.engines.rng cimport mix
+from iovigil.engines.stats cimport (
+    DEPTH_COUNT, ERRNO_COUNT, MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Latency, Mismatch, RunState, StatsPage,
+    mismatch_record, rate_samples,
+)
+from iovigil.engines.verify cimport BLOCK_OK, check_block, stamp_block, verdict
+from iovigil.engines.workload cimport next_block, next_ddir, workload_rewind
+from iovigil.engines.write_log cimport (
+    blocks_left, forget_all, is_in_flight, take_next, write_begun, write_done, write_failed, write_log_free,
+    write_log_init,
+)
+
+from iovigil.engines.stats import Mismatch as MismatchKind
+
+cdef enum:
+    PAGE_BYTES = 4096
+    SAMPLE_NS = 500000000  # fio's interval for bw_* and iops_*
+    SETTLE_NS = 2000000000  # minimum rates are not judged before
+    SHORTEST_ROUND_NS = 20000000
+
+
+class SetupError(ValueError):
+    """The job cannot start as asked; the text says what to change."""
+
+
+cdef job_options read_options(dict options) except *:
+    """Move every option from `options` into its native field; what stays behind has none."""
+    cdef job_options native
+    memset(&native, 0, sizeof(native))
+    native.rwmixread = options.pop("rwmixread")
+    native.bs = options.pop("bs")
+    native.iodepth = options.pop("iodepth")
+    native.size = options.pop("size")
+    native.offset = options.pop("offset")
+    native.io_size = options.pop("io_size")
+    native.number_ios = options.pop("number_ios")
+    native.direct = options.pop("direct")
+    native.invalidate = options.pop("invalidate")
+    native.time_based = options.pop("time_based")
+    native.runtime = options.pop("runtime")
+    native.ramp_time = options.pop("ramp_time")
+    native.loops = options.pop("loops")
+    native.rate = options.pop("rate")
+    native.rate_iops = options.pop("rate_iops")
+    native.rate_min = options.pop("rate_min")
+    native.rate_iops_min = options.pop("rate_iops_min")
+    native.ratecycle = options.pop("ratecycle")
+    native.thinktime = options.pop("thinktime")
+    native.thinktime_spin = options.pop("thinktime_spin")
+    native.thinktime_blocks = options.pop("thinktime_blocks")
+    native.fsync = options.pop("fsync")
+    native.fdatasync = options.pop("fdatasync")
+    native.end_fsync = options.pop("end_fsync")
+    native.norandommap = options.pop("norandommap")
+    native.randseed = options.pop("randseed")
+    native.randrepeat = options.pop("randrepeat")
+    native.scramble_buffers = options.pop("scramble_buffers")
+    native.do_verify = options.pop("do_verify")
+    native.verify_fatal = options.pop("verify_fatal")
+    native.fill_device = options.pop("fill_device")
+    return native
+
+
+cdef uint64_t peak_rss_bytes():
+    """Peak resident memory of this program. getrusage would answer for the agent that it was forked from."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
+
+
+cdef unsigned passed_by(continue_on_error):
+    return {
+        "none": 0,
+        "read": PASS_READ,
+        "write": PASS_WRITE,
+        "io": PASS_READ | PASS_WRITE,
+        "verify": PASS_VERIFY,
+        "all": PASS_READ | PASS_WRITE | PASS_VERIFY,
+    }[continue_on_error]
+
+
+cdef inline uint32_t depth_index(uint32_t depth) noexcept nogil:
+    """fio's classes of depth: 1, 2-3, 4-7, ... 64 and more."""
+    cdef uint32_t index = 0
+    while depth > 1 and index < <uint32_t>(DEPTH_COUNT - 1):
+        depth >>= 1
+        index += 1
+    return index
+
+
+cdef inline uint32_t batch_index(uint32_t count) noexcept nogil:
+    """fio's classes of batches: 0, 1-4, 5-8, 9-16, ... above 64."""
+    cdef uint32_t index = 1, most = 4
+    if count == 0:
+        return 0
+    while count > most and index < <uint32_t>(DEPTH_COUNT - 1):
+        most *= 2
+        index += 1
+    return index
+
+
+cdef class Job:
+    """One workload against one target. `run` returns when it is over; what happened is on the stats page."""
+
+    def __cinit__(self):
+        self.drawn_ddir = -1
+
+    def __init__(self, dict options not None, StatsPage stats not None, int fd, uint64_t target_size):
+        """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
+
+        `options` is `JobOptions.native()`; `fd` -1 is no target; `target_size` in bytes, 0 when it has none.
+        """
+        self.stats = stats
+        self.page = stats.page
+        self.fd = fd
+        self.set_up(dict(options), target_size)
+
+    def __dealloc__(self):
+        if self.engine is not None:
+            self.engine.close()
+        if self.buffers != NULL:
+            munmap(self.buffers, self.buffers_size)
+        write_log_free(&self.log)
+        permutation_free(&self.work.order)
+        free(self.ios)
+        free(self.free)
+        free(self.again)
+        free(self.batch)
+        free(self.scratch)
+
+    cdef int set_up(self, dict options, uint64_t target_size) except -1:
+        cdef uint64_t region, stride, slot
+        cdef uint32_t depth
+        cdef void *memory
+        ioengine = options.pop("ioengine")
+        rw = options.pop("rw")
+        self.is_verified = options.pop("verify") != "none"
+        self.is_current_header = options.pop("verify_header") == "fio-3.41"
+        self.passed = passed_by(options.pop("continue_on_error"))
+        self.options = read_options(options)
+        if options:
+            raise SetupError(f"no native field for option {', '.join(sorted(options))}")
+
+        self.does_read = rw in ("read", "randread", "rw", "randrw")
+        self.does_write = rw in ("write", "randwrite", "rw", "randrw")
+        if self.options.fill_device and not self.options.size and not rw.startswith("rand"):
+            region = (<uint64_t>1 << 40) * self.options.bs  # no end but the target's
+        else:
+            region = self.options.size
+            if not region and target_size > self.options.offset:
+                region = target_size - self.options.offset
+            if target_size and self.options.offset + region > target_size and not self.options.fill_device:
+                raise SetupError(f"offset {self.options.offset} + size {region} is beyond the target's end at {target_size}")
+        if region < self.options.bs:
+            raise SetupError(f"size: {region} bytes have no room for one block of {self.options.bs}; set size")
+        self.work.block_count = region // self.options.bs
+        self.work.is_random = rw.startswith("rand")
+        self.work.is_mapped = self.work.is_random and not self.options.norandommap
+        share = self.options.rwmixread if self.does_read and self.does_write else 100 * self.does_read
+        self.work.read_share = (<uint64_t>share << 32) // 100
+        self.work.seed = self.options.randseed
+        if not self.options.randrepeat:
+            self.work.seed ^= int.from_bytes(os.urandom(8), "little")
+        if self.work.is_mapped and permutation_init(&self.work.order, self.work.block_count):
+            raise MemoryError
+        workload_rewind(&self.work)
+
+        for ddir in range(2):
+            iops = max((1e9 / self.options.rate_iops[ddir]) if self.options.rate_iops[ddir] else 0.0,
+                       (1e9 * self.options.bs / self.options.rate[ddir]) if self.options.rate[ddir] else 0.0)
+            self.pace.interval_ns[ddir] = iops
+            self.pace.is_on = self.pace.is_on or iops > 0
+        self.pace.lag_ns = 1e3 * self.options.ratecycle
+
+        if self.is_verified and self.does_write:
+            if write_log_init(&self.log, self.work.block_count):
+                raise MemoryError
+            now = time.time_ns()
+            self.form.is_current = self.is_current_header
+            self.form.nonce = mix(<uint64_t>now ^ <uint64_t>os.getpid())
+            self.form.time_s = <uint32_t>(now // 1_000_000_000)
+            self.form.time_ns = <uint32_t>(now % 1_000_000_000)
+            self.form.thread = 1
+        if self.is_verified:
+            self.scratch = <char *>calloc(1, self.options.bs)
+            if self.scratch == NULL:
+                raise MemoryError
+
+        module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
+        self.engine = module.Engine(self.fd, <uint32_t>self.options.iodepth)
+        depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
+        stride = (self.options.bs + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
+        self.buffers_size = stride * depth
+        memory = mmap(NULL, self.buffers_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if memory == MAP_FAILED:
+            raise SetupError(f"iodepth {depth} times bs {self.options.bs}: {os.strerror(c_errno)}")
+        self.buffers = <char *>memory
+        self.ios = <io_u *>calloc(depth, sizeof(io_u))
+        self.free = <io_u **>calloc(depth, sizeof(io_u *))
+        self.again = <io_u **>calloc(depth, sizeof(io_u *))
+        self.batch = <io_u **>calloc(depth, sizeof(io_u *))
+        if self.ios == NULL or self.free == NULL or self.again == NULL or self.batch == NULL:
+            raise MemoryError
+        for slot in range(depth):
+            self.ios[slot].index = <uint32_t>slot
+            self.ios[slot].buf = self.buffers + slot * stride
+            # Slots are taken from the end: the first I/O gets slot 0.
+            self.free[depth - 1 - slot] = &self.ios[slot]
+        self.free_count = depth
+        # Touched now, so that no page fault falls into a measured I/O; random, so that nothing compresses it.
+        fill(self.buffers, self.buffers_size, mix(self.work.seed) | 1)
+        self.engine.open(self.buffers, self.buffers_size)
+        return 0
+
+    @property
+    def notes(self):
+        """What people should know of the engine: fall-backs that it took."""
+        return list(self.engine.notes)
+
+    def run(self):
+        """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""
+        cdef rusage before, after
+        if self.options.invalidate and self.fd >= 0:
+            posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
+        getrusage(RUSAGE_SELF, &before)
+        with nogil:
+            self.run_phases()
+        getrusage(RUSAGE_SELF, &after)
+        self.page.user_us = 1000000 * (after.ru_utime.tv_sec - before.ru_utime.tv_sec) + (
+            after.ru_utime.tv_usec - before.ru_utime.tv_usec)
+        self.page.system_us = 1000000 * (after.ru_stime.tv_sec - before.ru_stime.tv_sec) + (
+            after.ru_stime.tv_usec - before.ru_stime.tv_usec)
+        self.page.context_switches = after.ru_nvcsw + after.ru_nivcsw - before.ru_nvcsw - before.ru_nivcsw
+        self.page.major_faults = after.ru_majflt - before.ru_majflt
+        self.page.minor_faults = after.ru_minflt - before.ru_minflt
+        self.page.max_rss_bytes = peak_rss_bytes()
+        self.explain()
+        slot_set(&self.page.is_complete, 1)
+        self.enter(RunState.EXITED)
+
+    cdef explain(self):
+        """Write the job's error and what it means on the page."""
+        cdef uint64_t wrong = sum([self.stats.mismatch(kind) for kind in MismatchKind])
+        if self.missed_rate:
+            option = "rate_iops_min" if self.is_iops_missed else "rate_min"
+            unit = "I/Os" if self.is_iops_missed else "bytes"
+            least = self.options.rate_min[self.missed_rate - 1]
+            if self.is_iops_missed:
+                least = self.options.rate_iops_min[self.missed_rate - 1]
+            self.page.error = EIO
+            self.stats.text = (f"{option}: {('read', 'write')[self.missed_rate - 1]} made {self.missed_value:.0f} {unit} "
+                               f"per second over {self.options.ratecycle / 1000:.0f} ms, less than {least}")
+        elif self.failure.error and self.failure.error != EILSEQ:
+            self.page.error = self.failure.error
+            operation = ("read", "write", "trim", "fsync", "fdatasync")[self.failure.ddir]
+            place = f" at offset {self.failure.offset}, length {self.failure.length}" if self.failure.length else ""
+            name = errno.errorcode.get(self.failure.error, self.failure.error)
+            self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name})"
+        elif wrong:
+            self.page.error = EILSEQ
+            first = self.stats.mismatches()[0]
+            byte = f", first wrong byte at {first.first_byte}" if first.first_byte >= 0 else ""
+            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {self.options.bs} bytes failed "
+                               f"verification; first: {MismatchKind(first.kind).name.lower()} at offset {first.offset}{byte}")
+
+    cdef int run_phases(self) noexcept nogil:
+        cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, pass_ios, budget, loop, left
+        cdef bint reads_back = self.is_verified and self.does_write and self.options.do_verify
+        pass_ios = (self.options.io_size or self.work.block_count * self.options.bs) // self.options.bs
+        budget = self.options.number_ios or <uint64_t>-1
+        self.is_ramping = self.options.ramp_time > 0
+        self.epoch_ns = now + 1000 * self.options.ramp_time
+        self.next_sample_ns = self.epoch_ns + SAMPLE_NS
+        self.settled_ns = self.epoch_ns + SETTLE_NS
+        self.next_rate_check_ns = self.settled_ns
+        if self.options.runtime:
+            deadline = self.epoch_ns + 1000 * self.options.runtime
+        if not self.is_ramping:
+            self.begin_measuring(now)
+
+        for loop in range(self.options.loops):
+            workload_rewind(&self.work)
+            while True:
+                # One round. What is verified is written at most for half the time that is left, so that
+                # the other half can check it.
+                self.ios_left = pass_ios
+                if self.options.time_based and not reads_back:
+                    self.ios_left = <uint64_t>-1
+                self.ios_left = min(self.ios_left, budget)
+                left = self.ios_left
+                end = deadline
+                if deadline and reads_back:
+                    now = max(now_ns(&self.page.clock), self.epoch_ns)
+                    end = now + max((deadline - now) // 2 if deadline > now else 0, <uint64_t>SHORTEST_ROUND_NS)
+                self.enter(RunState.RAMP if self.is_ramping else RunState.RUNNING)
+                self.phase(False, end)
+                budget -= left - self.ios_left
+                if self.options.end_fsync and self.has_written and self.sync_target(False):
+                    break
+                if reads_back and not self.failure.error and not slot_get(&self.page.stop):
+                    if self.sync_target(False):
+                        break
+                    posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
+                    self.ios_left = <uint64_t>-1
+                    self.enter(RunState.VERIFYING)
+                    # May outlast the runtime by as much as the writing took at most.
+                    self.phase(True, deadline + 500 * self.options.runtime if deadline else 0)
+                    self.enter(RunState.RUNNING)
+                if reads_back:
+                    slot_add(&self.page.unverified_bytes, blocks_left(&self.log) * self.options.bs)
+                    forget_all(&self.log)
+                now = now_ns(&self.page.clock)
+                if not self.options.time_based or not budget or self.is_done(now, deadline):
+                    break
+            if not budget or self.is_done(now, deadline):
+                break
+        self.enter(RunState.FINISHING)
+        slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
+        return 0
+
+    cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
+        return (self.failure.error != 0 or self.missed_rate or self.is_full or slot_get(&self.page.stop)
+                or (deadline and now >= deadline))
+
+    cdef int phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
+        """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
+        cdef const clock_source *clock = &self.page.clock
+        cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
+        cdef bint is_sync = self.engine.is_sync
+        cdef bint is_heavy = self.is_verified  # contents take longer than a look at the clock
+        cdef uint32_t count, index
+        cdef int reaped
+        cdef io_u *io
+        cdef QueueStatus status
+        self.is_checking = is_checking
+        self.is_over = False
+        self.phase_end_ns = end_ns
+        self.next_check_ns = 0
+        self.drawn_ddir = -1
+        self.think_left = self.options.thinktime_blocks
+        pace_start(&self.pace, now)
+        self.begin_phase(now)
+
+        while True:
+            if slot_get(&self.page.stop):
+                self.is_over = True
+            if now >= self.next_check_ns:
+                self.look_up(now)
+            wake_ns = 0
+
+            if is_sync:
+                io = self.pick(now, &wake_ns)
+                if io != NULL:
+                    io.issued_ns = now_ns(clock)
+                    slot_set(&self.page.inflight_ns[0], io.issued_ns)
+                    self.engine.queue(io)
+                    now = now_ns(clock)
+                    self.complete(io, now)
+                    if is_heavy:
+                        now = now_ns(clock)
+                    continue
+            else:
+                count = 0
+                while self.free_count or self.again_count:
+                    io = self.pick(now, &wake_ns)
+                    if io == NULL:
+                        break
+                    status = self.engine.queue(io)
+                    if status == QUEUED:
+                        self.batch[count] = io
+                        count += 1
+                    elif status == BUSY:
+                        self.again[self.again_count] = io
+                        self.again_count += 1
+                        break
+                    else:
+                        io.issued_ns = now
+                        self.complete(io, now_ns(clock))
+                if count:
+                    # Stamped before the system call that submits the batch: see docs/adr on slat and clat.
+                    issued_ns = now_ns(clock)
+                    for index in range(count):
+                        self.batch[index].issued_ns = issued_ns
+                        slot_set(&self.page.inflight_ns[self.batch[index].index], issued_ns)
+                    self.in_flight += count
+                    slot_add(&self.page.depth_level[depth_index(self.in_flight)], count)
+                    slot_add(&self.page.submits[batch_index(count)], 1)
+                if self.in_flight:
+                    reaped = self.engine.reap(1, wake_ns - now if wake_ns > now else 0)
+                    now = now_ns(clock)
+                    if reaped < 0:
+                        self.fail_engine(-reaped)
+                        break
+                    if reaped:
+                        slot_add(&self.page.completes[batch_index(<uint32_t>reaped)], 1)
+                    self.in_flight -= <uint32_t>reaped
+                    for index in range(<uint32_t>reaped):
+                        self.complete(self.engine.events[index], now)
+                    if is_heavy:
+                        now = now_ns(clock)
+                    continue
+                if self.again_count:
+                    continue
+
+            # Nothing is in flight.
+            if wake_ns:
+                now = sleep_until(clock, wake_ns, &self.page.stop)
+            elif self.think_left == 0 and not self.is_over:
+                self.think()
+                now = now_ns(clock)
+            else:
+                break
+        self.end_phase(now_ns(clock))
+        return 0
+
+    cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """The next I/O, ready to be queued.
+
+        NULL when there is none: `wake_ns` then says when to ask again, or stays 0 when that depends on
+        what is in flight, or when the phase has no more.
+        """
+        cdef io_u *io
+        cdef int ddir = self.drawn_ddir
+        cdef uint64_t block, generation = 0
+        if self.again_count:
+            self.again_count -= 1
+            return self.again[self.again_count]
+        if self.is_over:
+            return NULL
+        if self.sync_due:
+            io = self.take_slot(self.sync_due, 0)
+            io.length = io.block_length = 0
+            self.sync_due = 0
+            io.start_ns = now
+            return io
+        if not self.ios_left or not self.think_left:
+            return NULL
+
+        if ddir < 0:
+            ddir = READ if self.is_checking else next_ddir(&self.work)
+            if self.pace.is_on:
+                if pace_due_ns(&self.pace, ddir) > now and self.does_read and self.does_write and not self.is_checking:
+                    # The other direction may be behind its own rate.
+                    if pace_due_ns(&self.pace, 1 - ddir) < pace_due_ns(&self.pace, ddir):
+                        ddir = 1 - ddir
+                if pace_due_ns(&self.pace, ddir) > now:
+                    wake_ns[0] = pace_due_ns(&self.pace, ddir)
+                    return NULL
+
+        if self.is_checking:
+            if not take_next(&self.log, &block, &generation):
+                self.ios_left = 0
+                return NULL
+        elif self.drawn_ddir >= 0:
+            block = self.drawn_block
+        else:
+            block = next_block(&self.work, ddir)
+        if self.is_verified and ddir == WRITE:
+            if is_in_flight(&self.log, block):
+                # Two writes of one block under way would leave open which one it holds: let the first end.
+                self.drawn_ddir = ddir
+                self.drawn_block = block
+                return NULL
+            generation = write_begun(&self.log, block)
+        self.drawn_ddir = -1
+
+        io = self.take_slot(<uint8_t>ddir, block)
+        io.numberio = generation
+        io.is_verify = self.is_verified and ddir == READ
+        io.start_ns = now
+        if ddir == WRITE:
+            if self.is_verified:
+                stamp_block(&self.form, io.buf, io.length, io.offset, generation)
+                io.start_ns = now_ns(&self.page.clock)
+            elif self.options.scramble_buffers:
+                scramble(io.buf, io.length, io.offset, now)
+            self.count_write()
+        self.ios_left -= 1
+        if self.options.thinktime:
+            self.think_left -= 1
+        if self.pace.is_on and self.pace.interval_ns[ddir]:
+            pace_issued(&self.pace, ddir, now)
+        return io
+
+    cdef inline io_u *take_slot(self, uint8_t ddir, uint64_t block) noexcept nogil:
+        cdef io_u *io
+        self.free_count -= 1
+        io = self.free[self.free_count]
+        io.ddir = ddir
+        io.offset = self.options.offset + block * self.options.bs
+        io.length = io.block_length = <uint32_t>self.options.bs
+        io.is_verify = False
+        return io
+
+    cdef inline void count_write(self) noexcept nogil:
+        self.has_written = True
+        self.unsynced_writes += 1
+        if self.options.fsync and self.unsynced_writes >= self.options.fsync:
+            self.sync_due = SYNC
+            self.unsynced_writes = 0
+        elif self.options.fdatasync and self.unsynced_writes >= self.options.fdatasync:
+            self.sync_due = DATASYNC
+            self.unsynced_writes = 0
+
+    cdef inline void release(self, io_u *io) noexcept nogil:
+        slot_set(&self.page.inflight_ns[io.index], 0)
+        self.free[self.free_count] = io
+        self.free_count += 1
+
+    cdef inline void complete(self, io_u *io, uint64_t now) noexcept nogil:
+        """Take an I/O back from the engine: count it, check it, or offer the rest of it again."""
+        if io.result != io.length or io.ddir > WRITE or io.length != io.block_length:
+            self.complete_odd(io, now)
+            return
+        self.account(io, now, io.length)
+        if self.is_verified:
+            self.settle(io)
+        self.release(io)
+
+    cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil:
+        """The completions that are not one whole block: errors, short transfers, syncs."""
+        if io.result < 0:
+            self.fail(io, <int>-io.result)
+        elif io.ddir > WRITE:
+            if io.start_ns >= self.epoch_ns:
+                slot_add(&self.page.counter[<int>Counter.IOS][<int>SYNC], 1)
+                record(&self.page.latency[<int>Latency.LAT][<int>SYNC], now - io.start_ns, 1)
+            self.release(io)
+        elif io.result == 0:
+            # A disk that is gone reads as 0 bytes and does not say more.
+            self.fail(io, EIO)
+        elif io.result < io.length:
+            slot_add(&self.page.counter[<int>Counter.SHORT_IOS][io.ddir], 1)
+            io.buf += io.result
+            io.offset += <uint64_t>io.result
+            io.length -= <uint32_t>io.result
+            slot_set(&self.page.inflight_ns[io.index], 0)
+            self.again[self.again_count] = io
+            self.again_count += 1
+        else:
+            # The last part of a block that came in pieces.
+            io.buf -= io.block_length - io.length
+            io.offset -= io.block_length - io.length
+            self.account(io, now, io.block_length)
+            if self.is_verified:
+                self.settle(io)
+            self.release(io)
+
+    cdef inline void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
+        cdef int ddir = io.ddir
+        if io.start_ns < self.epoch_ns:
+            return
+        slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
+        slot_add(&self.page.counter[<int>Counter.BYTES][ddir], length)
+        record(&self.page.latency[<int>Latency.SLAT][ddir], io.issued_ns - io.start_ns, 1)
+        record(&self.page.latency[<int>Latency.CLAT][ddir], now - io.issued_ns, 1)
+        record(&self.page.latency[<int>Latency.LAT][ddir], now - io.start_ns, 1)
+
+    cdef void settle(self, io_u *io) noexcept nogil:
+        """Book a whole verified write, or judge a block that was read to be verified."""
+        cdef verdict answer
+        if io.ddir == WRITE:
+            write_done(&self.log, self.block_of(io), io.numberio)
+            return
+        answer = check_block(&self.form, io.buf, io.block_length, io.offset, io.numberio, self.scratch)
+        slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][<int>READ], io.block_length)
+        if answer.kind != BLOCK_OK:
+            self.note_mismatch(io, &answer)
+
+    cdef inline uint64_t block_of(self, const io_u *io) noexcept nogil:
+        return (io.offset - self.options.offset) // self.options.bs
+
+    cdef void note_mismatch(self, const io_u *io, const verdict *answer) noexcept nogil:
+        cdef uint64_t found = 0
+        cdef int kind
+        cdef mismatch_record *place
+        for kind in range(MISMATCH_COUNT):
+            found += slot_get(&self.page.mismatch[kind])
+        if found < <uint64_t>MISMATCHES_KEPT:
+            place = &self.page.mismatches[found]
+            place.offset = io.offset
+            place.length = io.block_length
+            place.first_byte = <int64_t>io.offset + answer.first_byte if answer.first_byte >= 0 else -1
+            place.kind = <uint64_t>answer.kind
+            place.expected = io.numberio
+            place.found = answer.found
+        slot_add(&self.page.mismatch[answer.kind], 1)
+        slot_add(&self.page.total_errors, 1)
+        slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
+        if self.options.verify_fatal and not self.passed & PASS_VERIFY:
+            self.failure.error = EILSEQ
+            self.is_over = True
+
+    cdef void fail(self, io_u *io, int error) noexcept nogil:
+        """Count an I/O that returned an error, and end the job unless that error may pass."""
+        cdef int ddir = min(<int>io.ddir, <int>SYNC)
+        cdef unsigned kind = PASS_READ if io.ddir == READ else PASS_WRITE
+        if io.ddir == WRITE and self.is_verified:
+            write_failed(&self.log, self.block_of(io))
+        if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
+            self.is_full = True
+            self.is_over = True
+        else:
+            slot_add(&self.page.errors[ddir][error if error < <int>ERRNO_COUNT else 0], 1)
+            slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
+            slot_add(&self.page.total_errors, 1)
+            slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
+            if not self.passed & kind and not self.failure.error:
+                self.failure.error = error
+                self.failure.ddir = io.ddir
+                self.failure.offset = io.offset
+                self.failure.length = io.length
+                self.stop_early()
+        io.buf -= io.block_length - io.length
+        self.release(io)
+
+    cdef void stop_early(self) noexcept nogil:
+        """A fatal error: pick no more, drop what waits to be offered again, take back what is in flight."""
+        cdef uint32_t index
+        cdef io_u *io
+        self.is_over = True
+        while self.again_count:
+            self.again_count -= 1
+            io = self.again[self.again_count]
+            io.buf -= io.block_length - io.length
+            self.release(io)
+        if self.engine.is_sync:
+            return
+        for index in range(<uint32_t>self.options.iodepth):
+            if slot_get(&self.page.inflight_ns[index]):
+                self.engine.cancel(&self.ios[index])
+
+    cdef void fail_engine(self, int error) noexcept nogil:
+        self.failure.error = error
+        self.failure.ddir = READ if self.does_read or self.is_checking else WRITE
+        self.is_over = True
+
+    cdef int sync_target(self, bint is_data_only) noexcept nogil:
+        """fsync outside the queue; counts and keeps an error, and returns it."""
+        cdef int error = 0
+        if self.fd < 0:
+            return 0
+        self.enter(RunState.FSYNCING)
+        while fdatasync(self.fd) if is_data_only else fsync(self.fd):
+            error = c_errno
+            if error != EINTR or slot_get(&self.page.stop):
+                break
+            error = 0
+        if error and error != EINTR:
+            slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
+            slot_add(&self.page.total_errors, 1)
+            if not self.passed & PASS_WRITE:
+                self.failure.error = error
+                self.failure.ddir = SYNC
+                self.failure.length = 0
+                return error
+        return 0
+
+    cdef void think(self) noexcept nogil:
+        """thinktime: first on the CPU, then asleep."""
+        cdef uint64_t now = now_ns(&self.page.clock)
+        cdef uint64_t spin_ns = 1000 * min(self.options.thinktime_spin, self.options.thinktime)
+        cdef uint64_t end_ns = now + 1000 * self.options.thinktime
+        if self.phase_end_ns:
+            end_ns = min(end_ns, max(self.phase_end_ns, now))
+        spin_until(&self.page.clock, min(now + spin_ns, end_ns), &self.page.stop)
+        sleep_until(&self.page.clock, end_ns, &self.page.stop)
+        self.think_left = self.options.thinktime_blocks
+
+    cdef void enter(self, int state) noexcept nogil:
+        slot_set(&self.page.state, <uint64_t>state)
+
+    cdef void begin_phase(self, uint64_t now) noexcept nogil:
+        cdef uint64_t ddirs = (self.does_read << <int>READ) | (self.does_write << <int>WRITE)
+        slot_set(&self.page.phase_ddirs, <uint64_t>(1 << <int>READ) if self.is_checking else ddirs)
+        slot_set(&self.page.phase_ns, 0 if self.is_ramping else now)
+        if not self.page.first_io_ns:
+            slot_set(&self.page.first_io_ns, now)
+
+    cdef void end_phase(self, uint64_t now) noexcept nogil:
+        cdef int ddir
+        cdef uint64_t begun_ns = self.page.phase_ns, ios
+        for ddir in range(2):
+            if begun_ns and self.page.phase_ddirs & (1 << ddir):
+                slot_add(&self.page.runtime_ns[ddir], now - begun_ns)
+        slot_set(&self.page.phase_ns, 0)
+        if self.engine.is_sync:
+            # Always one deep: counted here rather than in the loop.
+            ios = self.page.counter[<int>Counter.IOS][<int>READ] + self.page.counter[<int>Counter.IOS][<int>WRITE]
+            self.page.depth_level[0] = self.page.submits[1] = self.page.completes[1] = ios
+
+    cdef void begin_measuring(self, uint64_t now) noexcept nogil:
+        """The ramp is over: what starts from now on counts."""
+        self.is_ramping = False
+        slot_set(&self.page.epoch_ns, self.epoch_ns)
+        slot_set(&self.page.phase_ns, now)
+        self.sampled_ns = self.epoch_ns
+        self.enter(RunState.VERIFYING if self.is_checking else RunState.RUNNING)
+
+    cdef void look_up(self, uint64_t now) noexcept nogil:
+        """What needs no look at every I/O: the ends of ramp and phase, samples, minimum rates."""
+        cdef uint64_t next_ns = now + SAMPLE_NS
+        if self.is_ramping:
+            if now >= self.epoch_ns:
+                self.begin_measuring(now)
+            next_ns = min(next_ns, self.epoch_ns)
+        if self.phase_end_ns:
+            if now >= self.phase_end_ns:
+                self.is_over = True
+            else:
+                next_ns = min(next_ns, self.phase_end_ns)
+        if not self.is_ramping:
+            if now >= self.next_sample_ns:
+                self.sample(now)
+            if now >= self.next_rate_check_ns:
+                self.judge_rates(now)
+            next_ns = min(next_ns, min(self.next_sample_ns, self.next_rate_check_ns))
+        self.next_check_ns = max(next_ns, now + 1)
+
+    cdef void sample(self, uint64_t now) noexcept nogil:
+        """A half-second sample of throughput and I/O rate, per direction that moved."""
+        cdef int ddir
+        cdef uint64_t bytes_done, ios_done
+        cdef double seconds = <double>(now - self.sampled_ns) / 1e9
+        for ddir in range(2):
+            bytes_done = self.page.counter[<int>Counter.BYTES][ddir]
+            ios_done = self.page.counter[<int>Counter.IOS][ddir]
+            if ios_done != self.sampled[1][ddir]:
+                add_sample(&self.page.bw[ddir], <double>(bytes_done - self.sampled[0][ddir]) / 1024 / seconds)
+                add_sample(&self.page.iops[ddir], <double>(ios_done - self.sampled[1][ddir]) / seconds)
+            self.sampled[0][ddir] = bytes_done
+            self.sampled[1][ddir] = ios_done
+        self.sampled_ns = now
+        self.next_sample_ns = now + SAMPLE_NS
+
+    cdef void judge_rates(self, uint64_t now) noexcept nogil:
+        """End the job when a direction stayed below its minimum over the last ratecycle."""
+        cdef int ddir
+        cdef uint64_t bytes_done, ios_done
+        cdef double seconds = <double>(now - self.rate_checked_ns) / 1e9
+        cdef double rate
+        for ddir in range(2):
+            bytes_done = self.page.counter[<int>Counter.BYTES][ddir]
+            ios_done = self.page.counter[<int>Counter.IOS][ddir]
+            # The first look only notes where counting starts; a direction is judged while its phase runs.
+            if self.rate_checked_ns and self.page.phase_ddirs & (1 << ddir) and not self.missed_rate:
+                rate = <double>(bytes_done - self.rate_checked[0][ddir]) / seconds
+                if rate < <double>self.options.rate_min[ddir]:
+                    self.miss_rate(ddir, False, rate)
+                rate = <double>(ios_done - self.rate_checked[1][ddir]) / seconds
+                if rate < <double>self.options.rate_iops_min[ddir]:
+                    self.miss_rate(ddir, True, rate)
+            self.rate_checked[0][ddir] = bytes_done
+            self.rate_checked[1][ddir] = ios_done
+        self.rate_checked_ns = now
+        self.next_rate_check_ns = now + 1000 * self.options.ratecycle
+
+    cdef void miss_rate(self, int ddir, bint is_iops, double rate) noexcept nogil:
+        self.missed_rate = 1 + ddir
+        self.is_iops_missed = is_iops
+        self.missed_value = rate
+        self.is_over = True
+
+
+cdef inline void add_sample(rate_samples *samples, double value) noexcept nogil:
+    if not samples.count or value < samples.minimum:
+        samples.minimum = value
+    if not samples.count or value > samples.maximum:
+        samples.maximum = value
+    samples.sum += value
+    samples.sum_square += value * value
+    slot_add(&samples.count, 1)

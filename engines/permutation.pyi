@@ -1,0 +1,9 @@
+from typing import final
+
+@final
+class Permutation:
+    """The order of a random job over `count` blocks, for tests and tools."""
+
+    def __init__(self, count: int, seed: int) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> int: ...
