@@ -10,6 +10,7 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(
 from iovigil.engines import exit_status, process
 from iovigil.engines.io.base import EngineUnavailable
 from iovigil.engines.job import Job, SetupError
+from iovigil.engines.sigterm import stop_on_sigterm
 from iovigil.engines.stats import RunState, StatsPage
 
 
@@ -30,12 +31,15 @@ def run(order_fd: int, stats_fd: int, target_fd: int) -> int:
     page = StatsPage.attach(stats_fd)
     process.die_with_parent(order["parent_pid"])
     limits = order["limits"]
-    process.limit(limits["memory_bytes"], limits["cpu_s"])
-    process.stop_on_sigterm(page)
+    target = order["target"]
+    # The job may not write past the region that the guard admitted; a device has its own end.
+    is_bounded = target["kind"] == "file" and not target["fill_device"]
+    process.limit(limits["memory_bytes"], limits["cpu_s"], target["size"] if is_bounded else 0)
+    stop_on_sigterm(page)
     page.state = RunState.SETTING_UP
     try:
         size = os.lseek(target_fd, 0, os.SEEK_END) if target_fd >= 0 else 0
-        job = Job(order["options"], page, target_fd, order["target"]["size"] or size)
+        job = Job(order["options"], page, target_fd, target["size"] or size)
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)

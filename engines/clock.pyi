@@ -1,6 +1,7 @@
 from typing import final
 
 def tsc_is_sound() -> bool: ...
+
 @final
 class Clock:
     """Measures the TSC's rate against CLOCK_MONOTONIC, once per agent, better the longer it lives."""

@@ -1,6 +1,6 @@
 """The clock that jobs stamp I/O with: TSC ticks where the kernel itself trusts them, else clock_gettime."""
 
-from iovigil.engines.clock cimport clock_source, monotonic_ns, ticks
+from iovigil.engines.clock cimport monotonic_ns, ticks
 
 
 def tsc_is_sound():
@@ -51,8 +51,8 @@ cdef class Clock:
 cdef (uint64_t, uint64_t) pair() noexcept:
     """Ticks and CLOCK_MONOTONIC of the same moment: the closest of some tries."""
     cdef uint64_t before, after, now, best = <uint64_t>-1, best_ticks = 0, best_ns = 0
-    cdef int attempt
-    for attempt in range(8):
+    cdef int _attempt
+    for _attempt in range(8):
         before = ticks()
         now = monotonic_ns()
         after = ticks()

@@ -1,56 +1,16 @@
-# The native form of JobOptions, and the job that runs them.
+# One job: its options, its I/Os, and where it stands.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
 from iovigil.engines.io_u cimport io_u
+from iovigil.engines.job_options cimport job_options
 from iovigil.engines.pace cimport pace
+from iovigil.engines.rates cimport rates
 from iovigil.engines.stats cimport StatsPage, stats_page
 from iovigil.engines.verify cimport verdict, verify_format
 from iovigil.engines.workload cimport workload
 from iovigil.engines.write_log cimport write_log
-
-
-# Fields have the names and units of JobOptions; PerDirection options are pairs.
-cdef struct job_options:
-    uint64_t rwmixread
-    uint64_t bs
-    uint64_t iodepth
-    uint64_t size
-    uint64_t offset
-    uint64_t io_size
-    uint64_t number_ios
-    bint direct
-    bint invalidate
-    bint time_based
-    uint64_t runtime
-    uint64_t ramp_time
-    uint64_t loops
-    uint64_t rate[2]
-    uint64_t rate_iops[2]
-    uint64_t rate_min[2]
-    uint64_t rate_iops_min[2]
-    uint64_t ratecycle
-    uint64_t thinktime
-    uint64_t thinktime_spin
-    uint64_t thinktime_blocks
-    uint64_t fsync
-    uint64_t fdatasync
-    bint end_fsync
-    bint norandommap
-    uint64_t randseed
-    bint randrepeat
-    bint scramble_buffers
-    bint do_verify
-    bint verify_fatal
-    bint fill_device
-
-
-cdef enum Passed:
-    # What continue_on_error lets pass, as bits.
-    PASS_READ = 1
-    PASS_WRITE = 2
-    PASS_VERIFY = 4
 
 
 cdef struct first_failure:
@@ -65,11 +25,6 @@ cdef class Job:
     cdef stats_page *page
     cdef IoEngine engine
     cdef job_options options
-    cdef readonly bint does_read
-    cdef readonly bint does_write
-    cdef bint is_verified  # blocks carry headers
-    cdef bint is_current_header
-    cdef unsigned passed  # bits of Passed
     cdef int fd
 
     cdef char *buffers
@@ -104,16 +59,7 @@ cdef class Job:
     cdef uint64_t epoch_ns
     cdef uint64_t phase_end_ns  # 0 is no bound
     cdef uint64_t next_check_ns
-    cdef uint64_t next_sample_ns
-    cdef uint64_t sampled_ns
-    cdef uint64_t sampled[2][2]  # bytes and I/Os at the last sample, per direction
-    cdef uint64_t next_rate_check_ns
-    cdef uint64_t rate_checked_ns
-    cdef uint64_t rate_checked[2][2]
-    cdef uint64_t settled_ns  # minimum rates count from here
-    cdef int missed_rate  # 1 + direction of a minimum rate that was not met; 0 is none
-    cdef bint is_iops_missed
-    cdef double missed_value
+    cdef rates rates
     cdef bint is_ramping
     cdef first_failure failure
 
@@ -142,6 +88,3 @@ cdef class Job:
     cdef void end_phase(self, uint64_t now) noexcept nogil
     cdef void begin_measuring(self, uint64_t now) noexcept nogil
     cdef void look_up(self, uint64_t now) noexcept nogil
-    cdef void sample(self, uint64_t now) noexcept nogil
-    cdef void judge_rates(self, uint64_t now) noexcept nogil
-    cdef void miss_rate(self, int ddir, bint is_iops, double rate) noexcept nogil

@@ -6,23 +6,23 @@ import time
 
 from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
-from posix.fcntl cimport POSIX_FADV_DONTNEED, posix_fadvise
+from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 from posix.unistd cimport fdatasync, fsync
 
 from iovigil.engines.clock cimport clock_source, now_ns
-from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport BUSY, COMPLETED, DATASYNC, QUEUED, READ, SYNC, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport BUSY, DATASYNC, QUEUED, READ, SYNC, WRITE, QueueStatus, io_u
+from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
 from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
 from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_until, spin_until
 from iovigil.engines.payload cimport fill, scramble
 from iovigil.engines.permutation cimport permutation_free, permutation_init
+from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport (
-    DEPTH_COUNT, ERRNO_COUNT, MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Latency, Mismatch, RunState, StatsPage,
-    mismatch_record, rate_samples,
+    DEPTH_COUNT, ERRNO_COUNT, MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Latency, RunState, StatsPage,
+    mismatch_record,
 )
 from iovigil.engines.verify cimport BLOCK_OK, check_block, stamp_block, verdict
 from iovigil.engines.workload cimport next_block, next_ddir, workload_rewind
@@ -35,51 +35,12 @@ from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef enum:
     PAGE_BYTES = 4096
-    SAMPLE_NS = 500000000  # fio's interval for bw_* and iops_*
-    SETTLE_NS = 2000000000  # minimum rates are not judged before
+    LONGEST_UNSEEN_NS = 500000000
     SHORTEST_ROUND_NS = 20000000
 
 
 class SetupError(ValueError):
     """The job cannot start as asked; the text says what to change."""
-
-
-cdef job_options read_options(dict options) except *:
-    """Move every option from `options` into its native field; what stays behind has none."""
-    cdef job_options native
-    memset(&native, 0, sizeof(native))
-    native.rwmixread = options.pop("rwmixread")
-    native.bs = options.pop("bs")
-    native.iodepth = options.pop("iodepth")
-    native.size = options.pop("size")
-    native.offset = options.pop("offset")
-    native.io_size = options.pop("io_size")
-    native.number_ios = options.pop("number_ios")
-    native.direct = options.pop("direct")
-    native.invalidate = options.pop("invalidate")
-    native.time_based = options.pop("time_based")
-    native.runtime = options.pop("runtime")
-    native.ramp_time = options.pop("ramp_time")
-    native.loops = options.pop("loops")
-    native.rate = options.pop("rate")
-    native.rate_iops = options.pop("rate_iops")
-    native.rate_min = options.pop("rate_min")
-    native.rate_iops_min = options.pop("rate_iops_min")
-    native.ratecycle = options.pop("ratecycle")
-    native.thinktime = options.pop("thinktime")
-    native.thinktime_spin = options.pop("thinktime_spin")
-    native.thinktime_blocks = options.pop("thinktime_blocks")
-    native.fsync = options.pop("fsync")
-    native.fdatasync = options.pop("fdatasync")
-    native.end_fsync = options.pop("end_fsync")
-    native.norandommap = options.pop("norandommap")
-    native.randseed = options.pop("randseed")
-    native.randrepeat = options.pop("randrepeat")
-    native.scramble_buffers = options.pop("scramble_buffers")
-    native.do_verify = options.pop("do_verify")
-    native.verify_fatal = options.pop("verify_fatal")
-    native.fill_device = options.pop("fill_device")
-    return native
 
 
 cdef uint64_t peak_rss_bytes():
@@ -89,17 +50,6 @@ cdef uint64_t peak_rss_bytes():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     return 0
-
-
-cdef unsigned passed_by(continue_on_error):
-    return {
-        "none": 0,
-        "read": PASS_READ,
-        "write": PASS_WRITE,
-        "io": PASS_READ | PASS_WRITE,
-        "verify": PASS_VERIFY,
-        "all": PASS_READ | PASS_WRITE | PASS_VERIFY,
-    }[continue_on_error]
 
 
 cdef inline uint32_t depth_index(uint32_t depth) noexcept nogil:
@@ -155,31 +105,28 @@ cdef class Job:
         cdef uint64_t region, stride, slot
         cdef uint32_t depth
         cdef void *memory
-        ioengine = options.pop("ioengine")
-        rw = options.pop("rw")
-        self.is_verified = options.pop("verify") != "none"
-        self.is_current_header = options.pop("verify_header") == "fio-3.41"
-        self.passed = passed_by(options.pop("continue_on_error"))
-        self.options = read_options(options)
-        if options:
-            raise SetupError(f"no native field for option {', '.join(sorted(options))}")
+        try:
+            ioengine = options.pop("ioengine")
+            self.options = read_options(options)
+        except (KeyError, ValueError) as error:
+            raise SetupError(f"options are of another version: {error}") from None
 
-        self.does_read = rw in ("read", "randread", "rw", "randrw")
-        self.does_write = rw in ("write", "randwrite", "rw", "randrw")
-        if self.options.fill_device and not self.options.size and not rw.startswith("rand"):
+        if self.options.fill_device and not self.options.size and not self.options.is_random:
             region = (<uint64_t>1 << 40) * self.options.bs  # no end but the target's
         else:
             region = self.options.size
             if not region and target_size > self.options.offset:
                 region = target_size - self.options.offset
             if target_size and self.options.offset + region > target_size and not self.options.fill_device:
-                raise SetupError(f"offset {self.options.offset} + size {region} is beyond the target's end at {target_size}")
+                raise SetupError(f"offset {self.options.offset} + size {region} is beyond the target's {target_size}")
         if region < self.options.bs:
             raise SetupError(f"size: {region} bytes have no room for one block of {self.options.bs}; set size")
         self.work.block_count = region // self.options.bs
-        self.work.is_random = rw.startswith("rand")
+        self.work.is_random = self.options.is_random
         self.work.is_mapped = self.work.is_random and not self.options.norandommap
-        share = self.options.rwmixread if self.does_read and self.does_write else 100 * self.does_read
+        share = 100 * self.options.does_read
+        if self.options.does_read and self.options.does_write:
+            share = self.options.rwmixread
         self.work.read_share = (<uint64_t>share << 32) // 100
         self.work.seed = self.options.randseed
         if not self.options.randrepeat:
@@ -195,16 +142,16 @@ cdef class Job:
             self.pace.is_on = self.pace.is_on or iops > 0
         self.pace.lag_ns = 1e3 * self.options.ratecycle
 
-        if self.is_verified and self.does_write:
+        if self.options.is_verified and self.options.does_write:
             if write_log_init(&self.log, self.work.block_count):
                 raise MemoryError
             now = time.time_ns()
-            self.form.is_current = self.is_current_header
+            self.form.is_current = self.options.is_current_header
             self.form.nonce = mix(<uint64_t>now ^ <uint64_t>os.getpid())
             self.form.time_s = <uint32_t>(now // 1_000_000_000)
             self.form.time_ns = <uint32_t>(now % 1_000_000_000)
             self.form.thread = 1
-        if self.is_verified:
+        if self.options.is_verified:
             self.scratch = <char *>calloc(1, self.options.bs)
             if self.scratch == NULL:
                 raise MemoryError
@@ -245,6 +192,9 @@ cdef class Job:
         cdef rusage before, after
         if self.options.invalidate and self.fd >= 0:
             posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
+        if self.fd >= 0:
+            # Readahead would move what a random job never asks for.
+            posix_fadvise(self.fd, 0, 0, POSIX_FADV_RANDOM if self.work.is_random else POSIX_FADV_SEQUENTIAL)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
             self.run_phases()
@@ -264,15 +214,15 @@ cdef class Job:
     cdef explain(self):
         """Write the job's error and what it means on the page."""
         cdef uint64_t wrong = sum([self.stats.mismatch(kind) for kind in MismatchKind])
-        if self.missed_rate:
-            option = "rate_iops_min" if self.is_iops_missed else "rate_min"
-            unit = "I/Os" if self.is_iops_missed else "bytes"
-            least = self.options.rate_min[self.missed_rate - 1]
-            if self.is_iops_missed:
-                least = self.options.rate_iops_min[self.missed_rate - 1]
+        if self.rates.is_missed:
+            if self.rates.is_missed_iops:
+                option, unit, least = "rate_iops_min", "I/Os", self.options.rate_iops_min[self.rates.missed_ddir]
+            else:
+                option, unit, least = "rate_min", "bytes", self.options.rate_min[self.rates.missed_ddir]
+            operation = ("read", "write")[self.rates.missed_ddir]
             self.page.error = EIO
-            self.stats.text = (f"{option}: {('read', 'write')[self.missed_rate - 1]} made {self.missed_value:.0f} {unit} "
-                               f"per second over {self.options.ratecycle / 1000:.0f} ms, less than {least}")
+            self.stats.text = (f"{option}: {operation} made {self.rates.missed_rate:.0f} {unit} per second "
+                               f"over {self.options.ratecycle / 1000:.0f} ms, less than {least}")
         elif self.failure.error and self.failure.error != EILSEQ:
             self.page.error = self.failure.error
             operation = ("read", "write", "trim", "fsync", "fdatasync")[self.failure.ddir]
@@ -284,24 +234,23 @@ cdef class Job:
             first = self.stats.mismatches()[0]
             byte = f", first wrong byte at {first.first_byte}" if first.first_byte >= 0 else ""
             self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {self.options.bs} bytes failed "
-                               f"verification; first: {MismatchKind(first.kind).name.lower()} at offset {first.offset}{byte}")
+                               f"verification; first: {MismatchKind(first.kind).name.lower()} "
+                               f"at offset {first.offset}{byte}")
 
     cdef int run_phases(self) noexcept nogil:
-        cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, pass_ios, budget, loop, left
-        cdef bint reads_back = self.is_verified and self.does_write and self.options.do_verify
+        cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, pass_ios, budget, _loop, left
+        cdef bint reads_back = self.options.is_verified and self.options.does_write and self.options.do_verify
         pass_ios = (self.options.io_size or self.work.block_count * self.options.bs) // self.options.bs
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
-        self.next_sample_ns = self.epoch_ns + SAMPLE_NS
-        self.settled_ns = self.epoch_ns + SETTLE_NS
-        self.next_rate_check_ns = self.settled_ns
+        rates_start(&self.rates, self.epoch_ns)
         if self.options.runtime:
             deadline = self.epoch_ns + 1000 * self.options.runtime
         if not self.is_ramping:
             self.begin_measuring(now)
 
-        for loop in range(self.options.loops):
+        for _loop in range(self.options.loops):
             workload_rewind(&self.work)
             while True:
                 # One round. What is verified is written at most for half the time that is left, so that
@@ -342,7 +291,7 @@ cdef class Job:
         return 0
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
-        return (self.failure.error != 0 or self.missed_rate or self.is_full or slot_get(&self.page.stop)
+        return (self.failure.error != 0 or self.rates.is_missed or self.is_full or slot_get(&self.page.stop)
                 or (deadline and now >= deadline))
 
     cdef int phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
@@ -350,13 +299,14 @@ cdef class Job:
         cdef const clock_source *clock = &self.page.clock
         cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
         cdef bint is_sync = self.engine.is_sync
-        cdef bint is_heavy = self.is_verified  # contents take longer than a look at the clock
+        cdef bint is_heavy = self.options.is_verified  # contents take longer than a look at the clock
         cdef uint32_t count, index
         cdef int reaped
         cdef io_u *io
         cdef QueueStatus status
         self.is_checking = is_checking
         self.is_over = False
+        self.sync_due = 0
         self.phase_end_ns = end_ns
         self.next_check_ns = 0
         self.drawn_ddir = -1
@@ -428,7 +378,7 @@ cdef class Job:
             # Nothing is in flight.
             if wake_ns:
                 now = sleep_until(clock, wake_ns, &self.page.stop)
-            elif self.think_left == 0 and not self.is_over:
+            elif not self.think_left and self.ios_left and not self.is_over:
                 self.think()
                 now = now_ns(clock)
             else:
@@ -445,6 +395,7 @@ cdef class Job:
         cdef io_u *io
         cdef int ddir = self.drawn_ddir
         cdef uint64_t block, generation = 0
+        cdef bint is_mixed = self.options.does_read and self.options.does_write and not self.is_checking
         if self.again_count:
             self.again_count -= 1
             return self.again[self.again_count]
@@ -462,7 +413,7 @@ cdef class Job:
         if ddir < 0:
             ddir = READ if self.is_checking else next_ddir(&self.work)
             if self.pace.is_on:
-                if pace_due_ns(&self.pace, ddir) > now and self.does_read and self.does_write and not self.is_checking:
+                if is_mixed and pace_due_ns(&self.pace, ddir) > now:
                     # The other direction may be behind its own rate.
                     if pace_due_ns(&self.pace, 1 - ddir) < pace_due_ns(&self.pace, ddir):
                         ddir = 1 - ddir
@@ -478,7 +429,7 @@ cdef class Job:
             block = self.drawn_block
         else:
             block = next_block(&self.work, ddir)
-        if self.is_verified and ddir == WRITE:
+        if self.options.is_verified and ddir == WRITE:
             if is_in_flight(&self.log, block):
                 # Two writes of one block under way would leave open which one it holds: let the first end.
                 self.drawn_ddir = ddir
@@ -489,10 +440,10 @@ cdef class Job:
 
         io = self.take_slot(<uint8_t>ddir, block)
         io.numberio = generation
-        io.is_verify = self.is_verified and ddir == READ
+        io.is_verify = self.options.is_verified and ddir == READ
         io.start_ns = now
         if ddir == WRITE:
-            if self.is_verified:
+            if self.options.is_verified:
                 stamp_block(&self.form, io.buf, io.length, io.offset, generation)
                 io.start_ns = now_ns(&self.page.clock)
             elif self.options.scramble_buffers:
@@ -536,7 +487,7 @@ cdef class Job:
             self.complete_odd(io, now)
             return
         self.account(io, now, io.length)
-        if self.is_verified:
+        if self.options.is_verified:
             self.settle(io)
         self.release(io)
 
@@ -565,7 +516,7 @@ cdef class Job:
             io.buf -= io.block_length - io.length
             io.offset -= io.block_length - io.length
             self.account(io, now, io.block_length)
-            if self.is_verified:
+            if self.options.is_verified:
                 self.settle(io)
             self.release(io)
 
@@ -610,7 +561,7 @@ cdef class Job:
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
-        if self.options.verify_fatal and not self.passed & PASS_VERIFY:
+        if self.options.verify_fatal and not self.options.passed & PASS_VERIFY:
             self.failure.error = EILSEQ
             self.is_over = True
 
@@ -618,7 +569,7 @@ cdef class Job:
         """Count an I/O that returned an error, and end the job unless that error may pass."""
         cdef int ddir = min(<int>io.ddir, <int>SYNC)
         cdef unsigned kind = PASS_READ if io.ddir == READ else PASS_WRITE
-        if io.ddir == WRITE and self.is_verified:
+        if io.ddir == WRITE and self.options.is_verified:
             write_failed(&self.log, self.block_of(io))
         if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
             self.is_full = True
@@ -628,7 +579,7 @@ cdef class Job:
             slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
             slot_add(&self.page.total_errors, 1)
             slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
-            if not self.passed & kind and not self.failure.error:
+            if not self.options.passed & kind and not self.failure.error:
                 self.failure.error = error
                 self.failure.ddir = io.ddir
                 self.failure.offset = io.offset
@@ -655,7 +606,7 @@ cdef class Job:
 
     cdef void fail_engine(self, int error) noexcept nogil:
         self.failure.error = error
-        self.failure.ddir = READ if self.does_read or self.is_checking else WRITE
+        self.failure.ddir = READ if self.options.does_read or self.is_checking else WRITE
         self.is_over = True
 
     cdef int sync_target(self, bint is_data_only) noexcept nogil:
@@ -672,7 +623,7 @@ cdef class Job:
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
             slot_add(&self.page.total_errors, 1)
-            if not self.passed & PASS_WRITE:
+            if not self.options.passed & PASS_WRITE:
                 self.failure.error = error
                 self.failure.ddir = SYNC
                 self.failure.length = 0
@@ -694,7 +645,7 @@ cdef class Job:
         slot_set(&self.page.state, <uint64_t>state)
 
     cdef void begin_phase(self, uint64_t now) noexcept nogil:
-        cdef uint64_t ddirs = (self.does_read << <int>READ) | (self.does_write << <int>WRITE)
+        cdef uint64_t ddirs = (self.options.does_read << <int>READ) | (self.options.does_write << <int>WRITE)
         slot_set(&self.page.phase_ddirs, <uint64_t>(1 << <int>READ) if self.is_checking else ddirs)
         slot_set(&self.page.phase_ns, 0 if self.is_ramping else now)
         if not self.page.first_io_ns:
@@ -717,12 +668,11 @@ cdef class Job:
         self.is_ramping = False
         slot_set(&self.page.epoch_ns, self.epoch_ns)
         slot_set(&self.page.phase_ns, now)
-        self.sampled_ns = self.epoch_ns
         self.enter(RunState.VERIFYING if self.is_checking else RunState.RUNNING)
 
     cdef void look_up(self, uint64_t now) noexcept nogil:
         """What needs no look at every I/O: the ends of ramp and phase, samples, minimum rates."""
-        cdef uint64_t next_ns = now + SAMPLE_NS
+        cdef uint64_t next_ns = now + LONGEST_UNSEEN_NS
         if self.is_ramping:
             if now >= self.epoch_ns:
                 self.begin_measuring(now)
@@ -733,63 +683,8 @@ cdef class Job:
             else:
                 next_ns = min(next_ns, self.phase_end_ns)
         if not self.is_ramping:
-            if now >= self.next_sample_ns:
-                self.sample(now)
-            if now >= self.next_rate_check_ns:
-                self.judge_rates(now)
-            next_ns = min(next_ns, min(self.next_sample_ns, self.next_rate_check_ns))
+            rates_look(&self.rates, self.page, &self.options, now)
+            if self.rates.is_missed:
+                self.is_over = True
+            next_ns = min(next_ns, min(self.rates.next_sample_ns, self.rates.next_judgement_ns))
         self.next_check_ns = max(next_ns, now + 1)
-
-    cdef void sample(self, uint64_t now) noexcept nogil:
-        """A half-second sample of throughput and I/O rate, per direction that moved."""
-        cdef int ddir
-        cdef uint64_t bytes_done, ios_done
-        cdef double seconds = <double>(now - self.sampled_ns) / 1e9
-        for ddir in range(2):
-            bytes_done = self.page.counter[<int>Counter.BYTES][ddir]
-            ios_done = self.page.counter[<int>Counter.IOS][ddir]
-            if ios_done != self.sampled[1][ddir]:
-                add_sample(&self.page.bw[ddir], <double>(bytes_done - self.sampled[0][ddir]) / 1024 / seconds)
-                add_sample(&self.page.iops[ddir], <double>(ios_done - self.sampled[1][ddir]) / seconds)
-            self.sampled[0][ddir] = bytes_done
-            self.sampled[1][ddir] = ios_done
-        self.sampled_ns = now
-        self.next_sample_ns = now + SAMPLE_NS
-
-    cdef void judge_rates(self, uint64_t now) noexcept nogil:
-        """End the job when a direction stayed below its minimum over the last ratecycle."""
-        cdef int ddir
-        cdef uint64_t bytes_done, ios_done
-        cdef double seconds = <double>(now - self.rate_checked_ns) / 1e9
-        cdef double rate
-        for ddir in range(2):
-            bytes_done = self.page.counter[<int>Counter.BYTES][ddir]
-            ios_done = self.page.counter[<int>Counter.IOS][ddir]
-            # The first look only notes where counting starts; a direction is judged while its phase runs.
-            if self.rate_checked_ns and self.page.phase_ddirs & (1 << ddir) and not self.missed_rate:
-                rate = <double>(bytes_done - self.rate_checked[0][ddir]) / seconds
-                if rate < <double>self.options.rate_min[ddir]:
-                    self.miss_rate(ddir, False, rate)
-                rate = <double>(ios_done - self.rate_checked[1][ddir]) / seconds
-                if rate < <double>self.options.rate_iops_min[ddir]:
-                    self.miss_rate(ddir, True, rate)
-            self.rate_checked[0][ddir] = bytes_done
-            self.rate_checked[1][ddir] = ios_done
-        self.rate_checked_ns = now
-        self.next_rate_check_ns = now + 1000 * self.options.ratecycle
-
-    cdef void miss_rate(self, int ddir, bint is_iops, double rate) noexcept nogil:
-        self.missed_rate = 1 + ddir
-        self.is_iops_missed = is_iops
-        self.missed_value = rate
-        self.is_over = True
-
-
-cdef inline void add_sample(rate_samples *samples, double value) noexcept nogil:
-    if not samples.count or value < samples.minimum:
-        samples.minimum = value
-    if not samples.count or value > samples.maximum:
-        samples.maximum = value
-    samples.sum += value
-    samples.sum_square += value * value
-    slot_add(&samples.count, 1)

@@ -11,7 +11,7 @@ cdef struct pace:
     double lag_ns  # a stall is made up for by at most this much
 
 
-cdef void pace_start(pace *self, uint64_t now_ns) noexcept nogil
+cdef void pace_start(pace *self, uint64_t start_ns) noexcept nogil
 
 
 cdef inline uint64_t pace_due_ns(pace *self, int ddir) noexcept nogil:

@@ -13,8 +13,8 @@ cdef enum:
     LONGEST_SLEEP_NS = 100000000  # a stop word set without a signal is seen by then
 
 
-cdef void pace_start(pace *self, uint64_t now_ns) noexcept nogil:
-    self.due_ns[0] = self.due_ns[1] = <double>now_ns
+cdef void pace_start(pace *self, uint64_t start_ns) noexcept nogil:
+    self.due_ns[0] = self.due_ns[1] = <double>start_ns
 
 
 cdef uint64_t sleep_until(const clock_source *clock, uint64_t wake_ns, const uint64_t *stop) noexcept nogil:

@@ -56,7 +56,7 @@ class MismatchRecord(NamedTuple):
 class RateSamples(NamedTuple):
     """Half-second rates: KiB/s or I/Os per second."""
 
-    count: int
+    samples: int
     minimum: float
     maximum: float
     mean: float

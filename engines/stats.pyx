@@ -13,7 +13,7 @@ from iovigil.engines.clock cimport monotonic_ns
 from iovigil.engines.latency cimport clear, copy_of, merge, slot_get, slot_set
 
 MismatchRecord = namedtuple("MismatchRecord", "kind offset length first_byte expected found")
-RateSamples = namedtuple("RateSamples", "count minimum maximum mean stddev")
+RateSamples = namedtuple("RateSamples", "samples minimum maximum mean stddev")
 Usage = namedtuple("Usage", "user_s system_s context_switches major_faults minor_faults max_rss_bytes")
 
 
@@ -125,7 +125,7 @@ cdef class StatsPage:
             for index in range(ERRNO_COUNT):
                 to.errors[ddir][index] += page.errors[ddir][index]
             for kind in range(LATENCY_COUNT):
-                if page.latency[kind][ddir].sum_ns or page.latency[kind][ddir].max_ns or page.counter[<int>Counter.IOS][ddir]:
+                if page.latency[kind][ddir].min_ns != <uint64_t>-1:
                     merge(&to.latency[kind][ddir], &page.latency[kind][ddir])
             add_samples(&to.bw[ddir], &page.bw[ddir])
             add_samples(&to.iops[ddir], &page.iops[ddir])

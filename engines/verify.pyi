@@ -9,5 +9,7 @@ class BlockVerifier:
     def __init__(self, header: str = "fio-3.41", nonce: int = 0, time_s: int = 0) -> None: ...
     def stamp(self, length: int, offset: int, numberio: int) -> bytes:
         """The block that a verified write of this generation puts at `offset`."""
-    def check(self, block: bytes | bytearray | memoryview, offset: int, numberio: int = 0) -> tuple[Mismatch, int, int] | None:
-        """None for a good block, else (Mismatch, offset of the first wrong byte in the block or -1, generation found)."""
+    def check(
+        self, block: bytes | bytearray | memoryview, offset: int, numberio: int = 0
+    ) -> tuple[Mismatch, int, int] | None:
+        """None for a good block, else what kind of wrong, its first wrong byte (-1: unknown), the generation found."""

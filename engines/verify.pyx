@@ -244,11 +244,12 @@ cdef class BlockVerifier:
         return bytes(block)
 
     def check(self, const unsigned char[:] block, uint64_t offset, uint64_t numberio=0):
-        """None for a good block, else (Mismatch, offset of the first wrong byte in the block or -1, generation found)."""
+        """None for a good block, else what kind of wrong, its first wrong byte (-1: unknown), the generation found."""
         cdef bytearray own = bytearray(block), scratch = bytearray(len(block))
         if len(own) < sizeof(header_48) + CHECKSUM_SIZE:
             raise ValueError(f"block: {len(own)} bytes have no room for a header")
-        cdef verdict answer = check_block(&self.form, <char *>own, <uint32_t>len(own), offset, numberio, <char *>scratch)
+        cdef verdict answer = check_block(&self.form, <char *>own, <uint32_t>len(own), offset, numberio,
+                                          <char *>scratch)
         if answer.kind == BLOCK_OK:
             return None
         return MismatchKind(answer.kind), answer.first_byte, answer.found

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport BUSY, DATASYNC, QUEUED, READ, SYNC, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport BUSY, DATASYNC, QUEUED, READ, WRITE, QueueStatus, io_u
 
 from iovigil.engines.io.base import EngineUnavailable
 

@@ -1,6 +1,6 @@
 """Completes every I/O without doing it: measures the loop itself. Asynchronous above iodepth 1, as fio's."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
 from iovigil.engines.io_u cimport COMPLETED, QUEUED, QueueStatus, io_u

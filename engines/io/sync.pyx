@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport SEEK_SET, fdatasync, fsync, lseek, read, write
 
 from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport COMPLETED, DATASYNC, READ, SYNC, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport COMPLETED, DATASYNC, READ, SYNC, QueueStatus, io_u
 
 
 cdef class Engine(IoEngine):

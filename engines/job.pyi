@@ -1,0 +1,20 @@
+from typing import Any, final
+
+from iovigil.engines.stats import StatsPage
+
+class SetupError(ValueError):
+    """The job cannot start as asked; the text says what to change."""
+
+@final
+class Job:
+    """One workload against one target. `run` returns when it is over; what happened is on the stats page."""
+
+    def __init__(self, options: dict[str, Any], stats: StatsPage, fd: int, target_size: int) -> None:
+        """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
+    @property
+    def stats(self) -> StatsPage: ...
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of the engine: fall-backs that it took."""
+    def run(self) -> None:
+        """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""
