@@ -1,0 +1,170 @@
+"""`iovigil check-config`: what is wrong with a configuration, or what it would do."""
+
+import argparse
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from iovigil.agent import config, schedule
+from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings
+from iovigil.agent.disks import inventory
+from iovigil.agent.disks.inventory import Resolved
+from iovigil.agent.host import host_id
+from iovigil.engines.options import SECOND_US
+from iovigil.engines.quantities import spell_size, spell_time
+from iovigil.engines.spelling import spell_options
+
+NAME: Final = "check-config"
+HELP: Final = "say what is wrong with a configuration, or what it would do"
+
+SHOWN_STARTS: Final = 3
+DAY_S: Final = 86_400
+PIPE_COLUMNS: Final = 80
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the configuration file")
+
+
+def main(args: argparse.Namespace) -> int:
+    try:
+        loaded = config.load(args.file)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    show(loaded, open_console(), now_unix=time.time(), host=host_id())
+    return 0
+
+
+def open_console() -> Console:
+    # Into a pipe the text is the same wherever it is run, so that it can be compared.
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
+
+
+def show(loaded: Config, console: Console, *, now_unix: float, host: str, root: str = "/") -> None:
+    """Print what the agent on `host` would do; `root` is where /proc and /sys are."""
+    say(console, f"{loaded.source} is right: {count(loaded.disks, 'disk')}, {count(loaded.probes, 'probe')}")
+    say(console, f"Metrics on {loaded.agent.listen}, at most {loaded.agent.max_workers} runs at the same time\n")
+    console.print(disks_table(loaded, console, root))
+    for probe in loaded.probes:
+        say(console, "\n".join(describe(probe, loaded.assignments())))
+    console.print(schedule_table(loaded, console, now_unix, host))
+    for warning in (*absences(loaded, root), *overloads(loaded)):
+        say(
+            console, textwrap.fill(f"warning: {warning}", console.width, break_long_words=False, break_on_hyphens=False)
+        )
+
+
+def say(console: Console, text: str) -> None:
+    # Names from the file may look like rich's markup.
+    console.print(Text(text), soft_wrap=True)
+
+
+def count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def new_table(console: Console, title: str, columns: Sequence[str]) -> Table:
+    """Return a table with rules on a terminal, and of aligned text anywhere else."""
+    look = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(title=title, title_justify="left", title_style="bold", box=look, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def disks_table(loaded: Config, console: Console, root: str) -> Table:
+    table = new_table(console, "Disks", ("disk", "target", "size", "now", "busy"))
+    for disk in loaded.disks:
+        resolved = inventory.resolve(disk, root)
+        size = spell_size(resolved.size_bytes or disk.size)
+        cells = (disk.name, disk.path, size if resolved.is_present else "", presence(resolved), busy(loaded, disk))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def presence(resolved: Resolved) -> str:
+    if not resolved.is_present:
+        return "absent"
+    labels = resolved.identity
+    hardware = " ".join(filter(None, (labels.get("model", ""), labels.get("serial", ""))))
+    return f"{resolved.device or 'present'}{f' ({hardware})' if hardware else ''}"
+
+
+def busy(loaded: Config, disk: DiskSettings) -> str:
+    return f"{load(loaded, disk):.0%}"
+
+
+def load(loaded: Config, disk: DiskSettings) -> float:
+    """Return the share of time that a disk spends under probes, at worst."""
+    probes = [each.probe for each in loaded.assignments() if each.disk.name == disk.name]
+    return sum(probe.options.longest_us / SECOND_US / probe.every_s for probe in probes)
+
+
+def describe(probe: ProbeSettings, assignments: Sequence[Assignment]) -> Iterator[str]:
+    names = ", ".join(each.disk.name for each in assignments if each.probe.name == probe.name)
+    yield from textwrap.wrap(f"Probe {probe.name} on {names or 'no disk'}", PIPE_COLUMNS)
+    line = " ".join(spell_options(probe.options))
+    indent = "    "
+    yield from textwrap.wrap(
+        line, PIPE_COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    yield ""
+
+
+def schedule_table(loaded: Config, console: Console, now_unix: float, host: str) -> Table:
+    zone = datetime.fromtimestamp(now_unix).astimezone().strftime("UTC%z")
+    columns = ("disk", "probe", "every", "phase", "at most", f"next starts ({zone})")
+    table = new_table(console, "Schedule", columns)
+    for each in loaded.assignments():
+        table.add_row(*map(Text, planned(each, now_unix, host)))
+    return table
+
+
+def planned(each: Assignment, now_unix: float, host: str) -> tuple[str, ...]:
+    interval_s = each.probe.every_s
+    phase_s = schedule.phase_s(host, each.disk.name, each.probe.name, interval_s)
+    starts: list[float] = []
+    for _ in range(SHOWN_STARTS):
+        starts.append(schedule.next_start_unix(starts[-1] if starts else now_unix, interval_s, phase_s))
+    ahead_s = starts[-1] - now_unix
+    pattern = "%H:%M:%S" if ahead_s < DAY_S else "%a %H:%M" if ahead_s < 6 * DAY_S else "%m-%d %H:%M"
+    return (
+        each.disk.name,
+        each.probe.name,
+        spell_time(round(interval_s * SECOND_US)),
+        f"{phase_s:.1f}s",
+        spell_time(each.probe.options.longest_us),
+        " ".join(datetime.fromtimestamp(start).strftime(pattern) for start in starts),
+    )
+
+
+def absences(loaded: Config, root: str) -> Iterator[str]:
+    for disk in loaded.disks:
+        resolved = inventory.resolve(disk, root)
+        if not resolved.is_present:
+            yield f"disk {disk.name} is absent: {resolved.reason}"
+
+
+def overloads(loaded: Config) -> Iterator[str]:
+    """Say where the plan asks for more than there is, and for nothing at all."""
+    for disk in loaded.disks:
+        share = load(loaded, disk)
+        if not share:
+            yield f"disk {disk.name} has no probe"
+        if share > 1:
+            yield f"disk {disk.name} would be busy for {share:.0%} of the time at worst: runs will be skipped"
+    workers = sum(load(loaded, disk) for disk in loaded.disks)
+    if workers > loaded.agent.max_workers:
+        yield (
+            f"{workers:.1f} runs would be in progress at a time on average, at worst, and agent.max_workers is "
+            f"{loaded.agent.max_workers}: runs will be skipped"
+        )

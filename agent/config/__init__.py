@@ -1,0 +1,72 @@
+"""The configuration: YAML to a frozen Config, or to a ConfigError that names every mistake and its line."""
+
+import hashlib
+from typing import Final
+
+from iovigil.agent.config import rules
+from iovigil.agent.config.document import Report, compose
+from iovigil.agent.config.model import (
+    PROBE_DEFAULTS,
+    AgentSettings,
+    Assignment,
+    Config,
+    DiskSettings,
+    ProbeSettings,
+)
+from iovigil.agent.config.problems import ConfigError, Problem
+from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes
+
+__all__ = [
+    "PROBE_DEFAULTS",
+    "AgentSettings",
+    "Assignment",
+    "Config",
+    "ConfigError",
+    "DiskSettings",
+    "ProbeSettings",
+    "Problem",
+    "load",
+    "parse",
+]
+
+MAX_FILE_BYTES: Final = 1 << 20
+
+
+def load(path: str) -> Config:
+    """Return the configuration in a file; raise ConfigError for all that can be wrong with it, or with the file."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (the path is shown as it was given)
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError([Problem(path, 0, "", f"cannot be read: {reason}")]) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError([Problem(path, 0, "", f"is longer than {MAX_FILE_BYTES} bytes: this is no configuration")])
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reason = f"is not text: byte {content[error.start]:#04x} is not UTF-8"
+        raise ConfigError([Problem(path, line, "", reason)]) from None
+    return parse(text, path)
+
+
+def parse(text: str, source: str) -> Config:
+    """Return the configuration in `text`, which came from `source`; raise ConfigError."""
+    report = Report(source)
+    root = compose(text, report)
+    root.refuse_unknown(list(TOP_KEYS))
+    agent = read_agent(root)
+    disks = read_disks(root)
+    probes = read_probes(root)
+    rules.check_disks(disks)
+    rules.check_probes(probes, disks)
+    if report.problems:
+        raise ConfigError(report.problems)
+    return Config(
+        source=source,
+        sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        agent=agent,
+        disks=tuple(located.settings for located in disks),
+        probes=tuple(located.settings for located in probes),
+    )

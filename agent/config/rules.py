@@ -1,0 +1,119 @@
+"""What must hold between the keys of a configuration, once each can be read."""
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from iovigil.agent.config.document import Section
+from iovigil.agent.config.model import DiskSettings, ProbeSettings
+from iovigil.engines.coherence import check
+from iovigil.engines.options import SECOND_US, JobOptions, OptionError
+from iovigil.engines.quantities import spell_size, spell_time
+
+T = TypeVar("T")
+
+
+class Located(NamedTuple, Generic[T]):
+    """Settings and the section of the file that they were read from."""
+
+    settings: T
+    section: Section
+
+
+NOT_IN_A_PROBE: Final = {
+    "name": "is the probe's own name, which is its key",
+    "filename": "is the disk's: give it there, as file or device",
+    "overwrite": "is for `iovigil run`: the agent writes to no file but its own probe files",
+    "fill_device": "is for `iovigil run`: a probe would fill the filesystem again and again",
+}
+
+
+def check_job(options: JobOptions) -> Iterator[OptionError]:
+    """Say what is wrong with the options of a probe as a whole."""
+    if not options.runtime and not options.time_based:
+        yield OptionError("runtime", "is missing: every run of a probe needs an end, such as 30s")
+    yield from check(options)
+
+
+def check_disks(disks: Sequence[Located[DiskSettings]]) -> None:
+    """Report disks that are not one thing, or not apart from each other."""
+    for _, section in disks:
+        check_target(section)
+    for key in ("name", "file", "device"):
+        first: dict[str, Located[DiskSettings]] = {}
+        for located in disks:
+            value = getattr(located.settings, key)
+            other = first.setdefault(value, located)
+            if value and other is not located:
+                line = other.section.entries[key].line
+                located.section.refuse(key, f"{value} is already that of the disk on line {line}")
+
+
+def check_target(section: Section) -> None:
+    has_file, has_device, has_size = (key in section.entries for key in ("file", "device", "size"))
+    if has_file and has_device:
+        section.refuse("device", "stands beside file: a disk is a probe file or a device, not both")
+    elif not has_file and not has_device:
+        section.refuse("", "has neither file (a probe file, with its size) nor device (a block device)")
+    elif has_file and not has_size:
+        section.refuse("size", "is missing: a probe file needs one, such as 1GiB")
+    elif has_device and has_size:
+        section.refuse("size", "is for a probe file; a device has its own")
+
+
+def check_probes(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
+    """Report probes that cannot do their work on the disks that they name."""
+    for probe, section in probes:
+        check_interval(probe, section)
+        if all(disk.name for disk, _ in disks):
+            check_patterns(probe, section, disks)
+        for disk, _ in disks:
+            if probe.covers(disk.name):
+                check_assignment(probe, section, disk)
+
+
+def check_interval(probe: ProbeSettings, section: Section) -> None:
+    longest_us = probe.options.longest_us
+    if probe.every_s * SECOND_US < longest_us:
+        found = spell_time(int(probe.every_s * SECOND_US))
+        parts = f"runtime {spell_time(probe.options.runtime)}"
+        if probe.options.ramp_time:
+            parts = f"ramp_time {spell_time(probe.options.ramp_time)}, {parts}"
+        if probe.options.reads_back:
+            parts += ", and half of that again to verify"
+        section.refuse("every", f"{found} is shorter than a run may take, {spell_time(longest_us)} ({parts})")
+
+
+def check_patterns(probe: ProbeSettings, section: Section, disks: Sequence[Located[DiskSettings]]) -> None:
+    if not disks or "disks" not in section.entries:
+        return
+    names = [disk.name for disk, _ in disks]
+    for index, ((line, _), pattern) in enumerate(zip(section.texts("disks"), probe.disks, strict=False)):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            reason = f"{pattern} matches no disk: there are {', '.join(names)}"
+            section.report.add(line, f"{section.key('disks')}[{index}]", reason)
+
+
+def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings) -> None:
+    job = section.section("job") if "job" in section.entries else None
+    if job is None:
+        return
+    options = probe.options
+    if disk.device and options.does_write:
+        job.refuse(
+            "rw",
+            f"{options.rw} would write to device {disk.name}: devices are read-only in this version; "
+            f"use a probe file, or leave {disk.name} out of the probe's disks",
+        )
+    if disk.file and options.verify != "none" and not options.does_write:
+        job.refuse("verify", f"finds nothing to check in {disk.name}, a probe file: use rw write or randwrite")
+    if not disk.file or not disk.size:
+        return
+    region = options.size or disk.size - options.offset
+    end, size = spell_size(options.offset + region), spell_size(disk.size)
+    if options.offset and options.offset >= disk.size:
+        job.refuse("offset", f"{spell_size(options.offset)} is beyond the {size} of disk {disk.name}")
+    elif options.offset + region > disk.size:
+        job.refuse("size", f"ends at {end} (offset + size), beyond the {size} of disk {disk.name}")
+    elif options.bs > region:
+        job.refuse("bs", f"{spell_size(options.bs)} is more than the {spell_size(region)} to work on in {disk.name}")

@@ -1,0 +1,148 @@
+"""From the sections of the document to the settings: every key by its kind, every mistake reported."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from yaml.nodes import Node, SequenceNode
+
+from iovigil.agent.config import kinds, rules
+from iovigil.agent.config.document import Section, as_text, found, is_null
+from iovigil.agent.config.model import PROBE_DEFAULTS, AgentSettings, ConfigKey, DiskSettings, ProbeSettings, keys_of
+from iovigil.agent.config.rules import Located
+from iovigil.engines.options import JobOptions, OptionError
+from iovigil.engines.spelling import canonical, parse_option
+
+TOP_KEYS: Final[Mapping[str, str]] = {
+    "agent": "The agent itself; may be left out.",
+    "disks": "What is watched: a list.",
+    "probes": "What runs on the disks, and when: each probe under its name.",
+}
+
+
+def read_agent(root: Section) -> AgentSettings:
+    section = root.section("agent") if "agent" in root.entries else None
+    return AgentSettings(**read_keys(section, AgentSettings)) if section is not None else AgentSettings()
+
+
+def read_disks(root: Section) -> list[Located[DiskSettings]]:
+    if "disks" not in root.entries:
+        root.refuse("disks", "is missing: a list of the disks to watch")
+        return []
+    disks = []
+    for section in root.sections("disks"):
+        values = read_keys(section, DiskSettings)
+        disks.append(Located(DiskSettings(**{"name": "", **values}), section))
+    if isinstance(root.entries["disks"].node, SequenceNode) and not root.items("disks"):
+        root.refuse("disks", "names no disk")
+    return disks
+
+
+def read_probes(root: Section) -> list[Located[ProbeSettings]]:
+    if "probes" not in root.entries:
+        root.refuse("probes", "is missing: the jobs to run, each under its name")
+        return []
+    probes = root.section("probes")
+    if probes is None:
+        return []
+    if not probes.entries:
+        root.refuse("probes", "names no probe")
+    return [probe for name in probes.entries if (probe := read_probe(probes, name)) is not None]
+
+
+def read_probe(probes: Section, name: str) -> Located[ProbeSettings] | None:
+    """Return a probe in which every key that could not be read has a value against which no rule speaks."""
+    try:
+        kinds.read_label(name)
+    except ValueError as error:
+        probes.refuse(name, str(error))
+    section = probes.section(name)
+    if section is None:
+        return None
+    neutral = {"every_s": math.inf, **({"disks": ()} if "disks" in section.entries else {})}
+    values = {**neutral, **read_keys(section, ProbeSettings)}
+    options = read_job(section, name) if "job" in section.entries else None
+    return Located(ProbeSettings(name=name, options=options or PROBE_DEFAULTS, **values), section)
+
+
+def read_keys(section: Section, settings: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the values of a section's keys by the names of their fields, without those that are wrong."""
+    keys = keys_of(settings)
+    section.refuse_unknown([key.name for key in keys])
+    values = {}
+    for key in keys:
+        if key.name not in section.entries:
+            if key.is_required:
+                section.refuse(key.name, f"is missing: {key.text[0].lower()}{key.text[1:].rstrip('.')}")
+        elif key.kind is not None:
+            value = read_list(section, key) if key.is_list else read_value(section, key)
+            if value is not None:
+                values[key.field] = value
+    return values
+
+
+def read_value(section: Section, key: ConfigKey) -> Any:
+    text = section.text(key.name)
+    if text is None or key.kind is None:
+        return None
+    try:
+        return key.kind.read(text)
+    except ValueError as error:
+        section.refuse(key.name, str(error))
+        return None
+
+
+def read_list(section: Section, key: ConfigKey) -> tuple[Any, ...] | None:
+    """Return the values of a list, None unless all are right and there is one."""
+    values = []
+    items = section.items(key.name)
+    for index, (line, text) in enumerate(section.texts(key.name)):
+        try:
+            values.append(key.kind.read(text) if key.kind else text)
+        except ValueError as error:
+            section.report.add(line, f"{section.key(key.name)}[{index}]", str(error))
+    if isinstance(section.entries[key.name].node, SequenceNode) and not items:
+        section.refuse(key.name, "is an empty list")
+    return tuple(values) if values and len(values) == len(items) else None
+
+
+def read_job(probe: Section, name: str) -> JobOptions | None:
+    """Return a probe's options, None when one of them is wrong."""
+    section = probe.section("job")
+    if section is None:
+        return None
+    values: dict[str, Any] = {}
+    written_as: dict[str, str] = {}
+    are_right = True
+    for written, entry in section.entries.items():
+        try:
+            option = written if written in rules.NOT_IN_A_PROBE else canonical(written)
+            if option in rules.NOT_IN_A_PROBE:
+                raise OptionError(written, rules.NOT_IN_A_PROBE[option])
+            if option in written_as:
+                raise OptionError(written, f"is the same option as {written_as[option]}: give one of them")
+            written_as[option] = written
+            values[option] = parse_option(written, value_of(written, section, entry.node))
+        except OptionError as error:
+            section.refuse(written, error.reason)
+            are_right = False
+    if not are_right:
+        return None
+    options = msgspec.structs.replace(PROBE_DEFAULTS, **{**values, "name": name})
+    for problem in rules.check_job(options):
+        section.refuse(written_as.get(problem.option, problem.option), problem.reason)
+    return options
+
+
+def value_of(name: str, section: Section, node: Node) -> str | Sequence[str | None]:
+    """Return an option's value as `parse_option` takes it: the text that was written, or a list of such."""
+    if is_null(node):
+        # On a command line a bare option is a flag that is set; an empty key here is more likely an oversight.
+        raise OptionError(name, "has no value")
+    if isinstance(node, SequenceNode):
+        return [as_text(section.report, section.key(name), section.entries[name].line, item) for item in node.value]
+    text = as_text(section.report, section.key(name), section.entries[name].line, node)
+    if text is None:
+        raise OptionError(name, f"{found(node)}, where one value is expected")
+    return text

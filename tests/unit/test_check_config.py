@@ -1,0 +1,108 @@
+"""`iovigil check-config`: mistakes on stderr with status 1, or what the agent would do."""
+
+import io
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from iovigil.agent import config
+from iovigil.agent.cli import check_config
+
+NOW_UNIX = 1_800_000_000.0
+TEXT = """\
+disks:
+  - {name: data0, file: /srv/data0/.iovigil, size: 1GiB}
+  - {name: nvme0, device: "/dev/disk/by-id/nvme-[bold]X"}
+probes:
+  latency: {every: 30s, job: {rw: randread, runtime: 5s, rate_iops: 100, direct: 1}}
+  integrity: {every: 10m, disks: [data*], job: {rw: randwrite, bs: 64k, verify: crc32c, runtime: 30s}}
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A root with one mounted filesystem and no device."""
+    mounts = tmp_path / "proc" / "self" / "mountinfo"
+    mounts.parent.mkdir(parents=True)
+    mounts.write_text("1 1 0:30 / / rw - tmpfs tmpfs rw\n")
+    return tmp_path
+
+
+def shown(text: str, root: Path, *, is_terminal: bool = False) -> str:
+    output = io.StringIO()
+    console = Console(file=output, width=80, highlight=False, force_terminal=is_terminal, color_system=None)
+    check_config.show(config.parse(text, "f.yml"), console, now_unix=NOW_UNIX, host="host", root=str(root))
+    return output.getvalue()
+
+
+def test_a_mistake_goes_to_stderr_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "agent.yml"
+    path.write_text(TEXT.replace("rw: randread", "rw: up"))
+    assert check_config.main(Namespace(file=str(path))) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    allowed = "read, write, randread, randwrite, rw, randrw"
+    assert printed.err == f"{path}:5: probes.latency.job.rw: up is not one of {allowed}\n"
+
+
+def test_a_right_file_has_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "agent.yml"
+    path.write_text(TEXT)
+    assert check_config.main(Namespace(file=str(path))) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{path} is right: 2 disks, 2 probes\n")
+    assert printed.err == ""
+
+
+def test_an_absent_disk_is_no_mistake_and_is_said(machine: Path) -> None:
+    text = " ".join(shown(TEXT, machine).split())
+    assert "warning: disk nvme0 is absent: /dev/disk/by-id/nvme-[bold]X" in text
+
+
+def test_a_probe_is_shown_as_options_of_a_command_line(machine: Path) -> None:
+    lines = shown(TEXT, machine).split("\n")
+    start = lines.index("Probe integrity on data0")
+    words = " ".join(lines[start + 1 : lines.index("", start)]).split()
+    assert words == [
+        "--name=integrity",
+        "--ioengine=io_uring",
+        "--rw=randwrite",
+        "--bs=64k",
+        "--time_based=1",
+        "--runtime=30s",
+        "--randrepeat=0",
+        "--verify=crc32c",
+    ]
+
+
+def test_the_schedule_has_the_next_starts_and_the_longest_run(machine: Path) -> None:
+    lines = shown(TEXT, machine).split("\n")
+    schedule = [line.split() for line in lines[lines.index("Probe integrity on data0") :] if line.startswith("data0 ")]
+    assert [row[:3] + row[4:5] for row in schedule] == [
+        ["data0", "latency", "30s", "5s"],
+        ["data0", "integrity", "10m", "45s"],
+    ]
+    assert all(len(row) == 8 for row in schedule)
+
+
+def test_text_for_a_pipe_fits_in_80_columns(machine: Path) -> None:
+    text = shown(TEXT.replace("30s, job", "2d, job"), machine)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert not set(text) & set("━─│┃")
+
+
+def test_a_terminal_gets_rules(machine: Path) -> None:
+    assert "─" in shown(TEXT, machine, is_terminal=True)
+
+
+def test_a_plan_that_does_not_fit_is_warned_of(machine: Path) -> None:
+    text = " ".join(shown("agent: {max_workers: 1}\n" + TEXT.replace("10m", "50s"), machine).split())
+    assert "warning: disk data0 would be busy for 107% of the time at worst: runs will be skipped" in text
+    assert "agent.max_workers is 1: runs will be skipped" in text
+
+
+def test_a_disk_without_a_probe_is_warned_of(machine: Path) -> None:
+    text = shown(TEXT.replace("{every: 30s,", "{every: 30s, disks: [data0],"), machine)
+    assert "warning: disk nvme0 has no probe" in text
