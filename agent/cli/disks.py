@@ -1,0 +1,144 @@
+"""`iovigil disks`: what disks there are, and what the guard says of each and why."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from iovigil.agent.config import DiskSettings, load
+from iovigil.agent.disks import claims, guard, identity, inquiry, inventory, sysfs
+from iovigil.agent.disks.inventory import Resolved
+from iovigil.agent.disks.layout import readable
+from iovigil.agent.disks.refusal import Refused
+
+NAME: Final = "disks"
+HELP: Final = "show the disks, and what the guard says of each and why"
+
+ANSWER_S: Final = 2.0
+
+COLUMNS: Final = {
+    "NAME": "name",
+    "DEVICE": "device",
+    "SIZE": "size",
+    "MODEL": "model",
+    "SERIAL": "serial",
+    "TRANSPORT": "transport",
+    "ROTATIONAL": "rotational",
+    "SCHEDULER": "scheduler",
+    "USED BY": "used_by",
+    "GUARD": "guard",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="show the disks of this configuration instead")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    report = of_configuration(load(args.config).disks) if args.config else of_machine()
+    if args.json:
+        print(json.dumps(report, indent=2))
+    elif report:
+        print("\n".join(table(report)))
+    else:
+        print("no disks", file=sys.stderr)
+    return 0
+
+
+def of_machine() -> list[dict[str, Any]]:
+    """One entry for every block device of the machine."""
+    found = inventory.all_disks()
+    return judged([(disk, question_about_device(f"/dev/{disk.device.replace('!', '/')}")) for disk in found])
+
+
+def of_configuration(disks: Sequence[DiskSettings]) -> list[dict[str, Any]]:
+    """One entry for every disk of a configuration."""
+    found = [(inventory.resolve(disk), disk) for disk in disks]
+    return judged(
+        [
+            (resolved, question_about_device(disk.device) if disk.device else question_about_file(disk))
+            for resolved, disk in found
+        ]
+    )
+
+
+def judged(disks: Sequence[tuple[Resolved, Callable[[], str]]]) -> list[dict[str, Any]]:
+    """The entries, once the guard was asked about every disk that is there."""
+    questions = {disk.name: question for disk, question in disks if disk.is_present}
+    verdicts = inquiry.ask(questions, ANSWER_S)
+    late = f"no answer in {ANSWER_S:g} s"
+    return [entry(disk, verdicts.get(disk.name, late) or "the check itself failed") for disk, _ in disks]
+
+
+def question_about_device(path: str) -> Callable[[], str]:
+    def verdict() -> str:
+        reasons = claims.inspect(path)
+        return f"read only: {'; '.join(reasons)}" if reasons else "read only: raw devices are never written"
+
+    return verdict
+
+
+def question_about_file(disk: DiskSettings) -> Callable[[], str]:
+    order: guard.TargetOrder = {
+        "disk": disk.name,
+        "kind": "file",
+        "path": disk.file,
+        "size": disk.size,
+        "read": True,
+        "write": True,
+        "direct": False,
+        "is_probe_file": True,
+        "overwrite": False,
+        "fill_device": False,
+    }
+
+    def verdict() -> str:
+        try:
+            return f"probe file {guard.forecast(order)}"
+        except Refused as reason:
+            return f"refused: {reason}"
+        except OSError as problem:
+            return f"refused: {disk.file}: {problem.strerror}"
+
+    return verdict
+
+
+def entry(disk: Resolved, verdict: str) -> dict[str, Any]:
+    return {
+        "name": disk.name,
+        "is_present": disk.is_present,
+        "device": disk.device,
+        "major_minor": disk.major_minor,
+        "size_bytes": disk.size_bytes,
+        "identity": disk.identity,
+        "scheduler": identity.scheduler(disk.device) if disk.device else "",
+        "used_by": users(disk.device) if disk.device else [],
+        "guard": verdict if disk.is_present else f"absent: {disk.reason}",
+    }
+
+
+def users(device: str) -> list[str]:
+    """Mount points of a device, devices built on it, swap."""
+    swap = ["swap"] if device in claims.swaps() else []
+    return claims.mount_points(device) + sysfs.holders(device) + swap
+
+
+def table(report: Sequence[dict[str, Any]]) -> list[str]:
+    """The entries in columns; a value that is not known is a dash."""
+    rows = [list(COLUMNS)] + [[cell(entry, column) for column in COLUMNS.values()] for entry in report]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def cell(entry: dict[str, Any], column: str) -> str:
+    if column == "size":
+        text = readable(entry["size_bytes"])
+    elif column == "used_by":
+        text = " ".join(entry["used_by"])
+    elif column in entry:
+        text = entry[column]
+    else:
+        text = entry["identity"][column]
+    return text or "-"

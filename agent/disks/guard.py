@@ -1,0 +1,343 @@
+"""Admits or refuses what a job is to work on; the only maker of a Target.
+
+Every check is made on a descriptor, never twice on a path: a path is opened once without access (O_PATH), looked at,
+and that same inode is then opened for use.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+
+from iovigil.agent.disks import footer, layout
+from iovigil.agent.disks.refusal import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
+    from collections.abc import Mapping
+    from typing import Any, Literal, TypedDict
+
+    class TargetOrder(TypedDict):
+        """What the agent asks for."""
+
+        disk: str
+        kind: Literal["file", "device", "auto", "none"]
+        path: str
+        size: int
+        """Bytes the file must have; 0 takes it as it is."""
+        read: bool
+        write: bool
+        direct: bool
+        is_probe_file: bool
+        overwrite: bool
+        fill_device: bool
+
+
+BLKSSZGET = 0x1268
+
+# Marks a file that `iovigil run` created. Not a footer: fio may work on the same file, whole.
+RUN_MARK = "user.iovigil"
+RUN_MARK_VALUE = b"run"
+
+
+class Target:
+    """An admitted target: the job works on this descriptor and on these bytes of it, nothing else."""
+
+    __slots__ = ("fd", "is_writable", "kind", "path", "size")
+
+    def __init__(self, fd: int, size: int, path: str, kind: str, is_writable: bool) -> None:
+        self.fd = fd
+        self.size = size
+        """Bytes from the start that the job may touch; 0 where it ends with the filesystem (fill_device)."""
+        self.path = path
+        self.kind = kind
+        self.is_writable = is_writable
+
+
+def admit(order: TargetOrder, options: Mapping[str, Any]) -> Target:
+    """Open the target for a job with these options, after creating the file if it is ours to create.
+
+    Raises Refused, and OSError for what the system says.
+    """
+    path = order["path"]
+    kind = order["kind"]
+    if kind == "auto":
+        kind = "device" if is_block_device(path) else "file"
+    if kind == "device":
+        target = admit_device(order)
+    elif order["is_probe_file"]:
+        target = admit_probe_file(order)
+    else:
+        target = admit_file(order)
+    try:
+        check_region(target, order, options)
+    except BaseException:
+        os.close(target.fd)
+        raise
+    return target
+
+
+def forecast(order: TargetOrder) -> str:
+    """What `admit` would do about a probe file, without doing it. Raises Refused and OSError as it would."""
+    require_own_place(order)
+    pin = pinned(order["path"], os.O_NOFOLLOW)
+    if pin >= 0:
+        try:
+            check_probe_file(pin, order)
+        finally:
+            os.close(pin)
+        return f"ready: {layout.readable(order['size'])}"
+    directory = os.path.dirname(order["path"])
+    try:
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Refused(f"there is no directory {directory}") from None
+    try:
+        layout.require_space(directory_fd, order["path"], footer.offset(order["size"]) + footer.BLOCK)
+    finally:
+        os.close(directory_fd)
+    return f"to be created: {layout.readable(order['size'])}"
+
+
+def admit_device(order: TargetOrder) -> Target:
+    path = order["path"]
+    if order["write"]:
+        raise Refused(f"{path}: raw devices are read-only in this version; use a probe file")
+    pin = pinned(path)
+    if pin < 0:
+        raise Refused(f"there is no device {path}")
+    try:
+        mode = os.fstat(pin).st_mode
+        if not stat.S_ISBLK(mode):
+            raise Refused(f"{path} is {description(mode)}, not a block device")
+        fd = reopened(pin, path, os.O_RDONLY | direct_flag(order))
+        try:
+            if not stat.S_ISBLK(os.fstat(fd).st_mode) or os.fstat(fd).st_rdev != os.fstat(pin).st_rdev:
+                raise Refused(f"{path} became another device while it was opened")
+            size = os.lseek(fd, 0, os.SEEK_END)
+            os.lseek(fd, 0, os.SEEK_SET)
+            if size == 0:
+                raise Refused(f"{path} has no medium: its size is 0")
+        except BaseException:
+            os.close(fd)
+            raise
+        return Target(fd, size, path, "device", is_writable=False)
+    finally:
+        os.close(pin)
+
+
+def admit_probe_file(order: TargetOrder) -> Target:
+    path, size = order["path"], order["size"]
+    require_own_place(order)
+    pin = pinned(path, os.O_NOFOLLOW)
+    if pin < 0:
+        layout.create(path, size, has_data=True, footer_block=footer.pack(order["disk"], size))
+        pin = pinned(path, os.O_NOFOLLOW)
+    if pin < 0:
+        raise Refused(f"{path} was removed as soon as it was created")
+    try:
+        check_probe_file(pin, order)
+        fd = reopened(pin, path, access(order) | direct_flag(order))
+    finally:
+        os.close(pin)
+    return Target(fd, size, path, "file", is_writable=order["write"])
+
+
+def require_own_place(order: TargetOrder) -> None:
+    if not order["path"].startswith("/"):
+        raise Refused(f"{order['path']}: the path of a probe file must be absolute")
+    if order["size"] <= 0:
+        raise Refused(f"{order['path']}: a probe file needs a size")
+
+
+def check_probe_file(pin: int, order: TargetOrder) -> None:
+    """Raise Refused unless the file is the one that we made for this disk, with this size."""
+    path = order["path"]
+    status = os.fstat(pin)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 2:
+        layout.finish_interrupted(path)
+        status = os.fstat(pin)
+    require_plain(path, status, "a probe file")
+    if status.st_uid != os.geteuid():
+        raise Refused(f"{path} belongs to uid {status.st_uid}, not to uid {os.geteuid()} that we run as")
+    fd = reopened(pin, path, os.O_RDONLY)
+    try:
+        block = os.pread(fd, footer.BLOCK, max(status.st_size - footer.BLOCK, 0))
+    finally:
+        os.close(fd)
+    try:
+        disk, size = footer.parse(block)
+    except footer.NotAFooter as reason:
+        raise Refused(f"{path} is left alone: {reason}; remove it, or choose another path") from None
+    if disk != order["disk"]:
+        raise Refused(f"{path} is the probe file of disk {disk}, not of {order['disk']}: choose another path")
+    if size != order["size"] or status.st_size != footer.offset(size) + footer.BLOCK:
+        raise Refused(
+            f"{path} was made for {size} bytes and the configuration says {order['size']}: "
+            "remove it, and it is created anew"
+        )
+
+
+def admit_file(order: TargetOrder) -> Target:
+    """Admit a file that the user named for one run."""
+    path = order["path"]
+    # Reading through a link harms nobody; writing through one may hit a file that was not meant.
+    flags = os.O_NOFOLLOW if order["write"] else 0
+    pin = pinned(path, flags)
+    if pin < 0:
+        create_file(order)
+        pin = pinned(path, flags)
+    if pin < 0:
+        raise Refused(f"{path} was removed as soon as it was created")
+    try:
+        status = os.fstat(pin)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{path} is {description(status.st_mode)}, not a regular file")
+        if order["write"]:
+            check_may_overwrite(pin, order)
+        elif status.st_size < order["size"]:
+            raise Refused(f"{path} has {status.st_size} bytes, and the job is to read {order['size']}: lower size")
+        fd = reopened(pin, path, access(order) | direct_flag(order))
+    finally:
+        os.close(pin)
+    try:
+        if os.fstat(fd).st_size < order["size"] and not order["fill_device"]:
+            layout.extend(fd, path, order["size"])
+        size = 0 if order["fill_device"] else order["size"] or os.fstat(fd).st_size
+        if size == 0 and not order["fill_device"]:
+            raise Refused(f"{path} is empty: the job needs --size")
+    except BaseException:
+        os.close(fd)
+        raise
+    return Target(fd, size, path, "file", order["write"])
+
+
+def create_file(order: TargetOrder) -> None:
+    path = order["path"]
+    if order["fill_device"] and order["write"]:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        except (FileNotFoundError, NotADirectoryError):
+            raise Refused(f"{path} cannot be created: there is no directory {os.path.dirname(path)}") from None
+    elif order["size"] <= 0:
+        raise Refused(f"{path} does not exist: to create it, the job needs --size")
+    else:
+        layout.create(path, order["size"], has_data=order["read"], mode=0o644)
+    mark_as_run_file(path)
+
+
+def check_may_overwrite(pin: int, order: TargetOrder) -> None:
+    """Raise Refused unless the user said so, or `iovigil run` made the file with this very size."""
+    path = order["path"]
+    if order["overwrite"]:
+        return
+    status = os.fstat(pin)
+    try:
+        is_ours = os.getxattr(f"/proc/self/fd/{pin}", RUN_MARK) == RUN_MARK_VALUE
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise Refused(f"{path} exists and was not created by iovigil: --overwrite=1 allows the job to write into it")
+    if status.st_size != order["size"]:
+        raise Refused(
+            f"{path} has {status.st_size} bytes, not the {order['size']} of this job: "
+            "--overwrite=1 allows it to write into the file, or remove it"
+        )
+
+
+def mark_as_run_file(path: str) -> bool:
+    """Whether the mark holds; a filesystem without extended attributes takes none, and --overwrite=1 is needed then."""
+    try:
+        os.setxattr(path, RUN_MARK, RUN_MARK_VALUE, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def check_region(target: Target, order: TargetOrder, options: Mapping[str, Any]) -> None:
+    """Raise Refused where the job's offset, size or block size cannot be served by the target."""
+    offset, size, bs = options["offset"], options["size"], options["bs"]
+    if target.size and offset + max(size, bs) > target.size:
+        raise Refused(
+            f"{target.path} has {target.size} bytes: offset={offset}, size={size} and bs={bs} reach beyond its end"
+        )
+    if target.kind != "device" or not order["direct"]:
+        return
+    block = logical_block_size(target.fd)
+    for name, value in (("bs", bs), ("offset", offset), ("size", size)):
+        if value % block:
+            raise Refused(
+                f"{target.path} has blocks of {block} bytes: {name}={value} is no multiple, as direct=1 needs"
+            )
+
+
+def logical_block_size(fd: int) -> int:
+    """The unit of direct I/O on a device; 1 where the kernel does not say, and then refuses the I/O itself."""
+    answer = bytearray(4)
+    try:
+        fcntl.ioctl(fd, BLKSSZGET, answer)
+    except OSError:
+        return 1  # the number of this request is another one on some architectures
+    return int.from_bytes(answer, sys.byteorder) or 1
+
+
+def is_block_device(path: str) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def pinned(path: str, flags: int = 0) -> int:
+    """A descriptor that holds the inode behind a path and gives no access to it; -1 where there is none.
+
+    No driver is asked, so that a FIFO does not block and a device does not start.
+    """
+    try:
+        return os.open(path, os.O_PATH | flags)
+    except FileNotFoundError:
+        return -1
+
+
+def reopened(pin: int, path: str, flags: int) -> int:
+    """Open the pinned inode for use. Raises Refused when its filesystem has no direct I/O, else OSError."""
+    try:
+        return os.open(f"/proc/self/fd/{pin}", flags)
+    except OSError as problem:
+        if problem.errno == errno.EINVAL and flags & os.O_DIRECT:
+            raise Refused(f"{path}: its filesystem does not support direct I/O (O_DIRECT); set direct to 0") from None
+        raise OSError(problem.errno, problem.strerror, path) from None
+
+
+def access(order: TargetOrder) -> int:
+    return os.O_RDWR if order["write"] else os.O_RDONLY
+
+
+def direct_flag(order: TargetOrder) -> int:
+    return os.O_DIRECT if order["direct"] else 0
+
+
+def require_plain(path: str, status: os.stat_result, what: str) -> None:
+    """Raise Refused unless it is a regular file with one name."""
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused(f"{path} is {description(status.st_mode)}, and {what} must be a regular file")
+    if status.st_nlink != 1:
+        raise Refused(f"{path} has {status.st_nlink} hard links, and {what} must have one name only")
+
+
+def description(mode: int) -> str:
+    for is_kind, words in (
+        (stat.S_ISREG, "a regular file"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if is_kind(mode):
+            return words
+    return "something else"

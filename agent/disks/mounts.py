@@ -1,0 +1,70 @@
+"""What is mounted where, from /proc/self/mountinfo alone: no mounted filesystem is asked, none can block."""
+
+import os
+
+from iovigil.agent.disks import sysfs
+
+
+class Mount:
+    """One line of mountinfo."""
+
+    __slots__ = ("filesystem", "id", "major_minor", "parent_id", "point", "source")
+
+    def __init__(self, line: str) -> None:
+        fields = line.split(" ")
+        separator = fields.index("-", 6)
+        self.id = fields[0]
+        self.parent_id = fields[1]
+        self.major_minor = fields[2]
+        self.point = unescaped(fields[4])
+        self.filesystem = fields[separator + 1]
+        self.source = unescaped(fields[separator + 2])
+
+    @property
+    def has_device(self) -> bool:
+        """Whether one block device is behind it; btrfs, overlay, tmpfs and NFS have a number of their own making."""
+        return not self.major_minor.startswith("0:")
+
+
+def table(root: str = "/") -> list[Mount]:
+    """Every mount of this namespace. Raises OSError."""
+    with open(sysfs.under(root, "/proc/self/mountinfo"), encoding="utf-8", errors="surrogateescape") as file:
+        return [Mount(line.rstrip("\n")) for line in file]
+
+
+def behind(path: str, mounts: list[Mount]) -> Mount | None:
+    """The mount that a file of this path would be on, taken literally: links in the path are not followed.
+
+    Goes down from the root mount by mount, as the kernel does, since a later mount may hide what lies below its point.
+    """
+    ids = {mount.id for mount in mounts}
+    below = {(mount.parent_id, mount.point): mount for mount in mounts}
+    tops = [mount for mount in mounts if mount.point == "/" and (mount.parent_id not in ids)]
+    if not tops:
+        return None
+    current = tops[-1]
+    for point in ancestors(path):
+        seen = {current.id}
+        while (upper := below.get((current.id, point))) is not None and upper.id not in seen:
+            seen.add(upper.id)
+            current = upper
+    return current
+
+
+def ancestors(path: str) -> list[str]:
+    """Every directory from / down to the path itself."""
+    parts = [part for part in os.path.normpath(path).split("/") if part]
+    return ["/"] + ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def points(major_minor: str, mounts: list[Mount]) -> list[str]:
+    """Where the device with these numbers is mounted."""
+    return sorted({mount.point for mount in mounts if mount.major_minor == major_minor})
+
+
+def unescaped(field: str) -> str:
+    """The text of a field in which the kernel wrote blanks and backslashes as octal numbers."""
+    if "\\" not in field:
+        return field
+    first, *rest = field.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

@@ -1,0 +1,84 @@
+"""The first half of a child process: the guard admits the target, then the engine takes the process over.
+
+Started as `python -I -S launch.py ORDER_FD STATS_FD`; the order is a marshalled dict in a memfd. The half after exec
+has the same pid, so that one deadline covers admission, layout and I/O.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Not resolved: through the links of src/iovigil both halves are found under the package's name.
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.dirname(PACKAGE))
+
+import errno
+import marshal
+
+from iovigil.agent.disks import guard
+from iovigil.agent.disks.refusal import Refused
+from iovigil.engines import exit_status
+from iovigil.engines.process import die_with_parent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main(order_fd: int, stats_fd: int) -> int:
+    """Replace this process by the job; an exit status comes back only when that was not possible."""
+    try:
+        order = marshal.loads(os.pread(order_fd, os.fstat(order_fd).st_size, 0))
+        die_with_parent(order["parent_pid"])
+    except (OSError, ValueError, EOFError, TypeError, KeyError) as problem:
+        return fail(exit_status.SETUP_FAILED, f"the order cannot be read: {problem}")
+    try:
+        target_fd = prepare(order, order_fd)
+    except Refused as reason:
+        return fail(exit_status.TARGET_REFUSED, str(reason))
+    except OSError as problem:
+        return fail(exit_status.TARGET_FAILED, in_words(problem))
+    try:
+        for fd in (order_fd, stats_fd):
+            os.set_inheritable(fd, True)
+        child = os.path.join(PACKAGE, "engines", "child.py")
+        os.execv(sys.executable, [sys.executable, "-I", "-S", child, str(order_fd), str(stats_fd), str(target_fd)])
+    except OSError as problem:
+        return fail(exit_status.SETUP_FAILED, in_words(problem))
+
+
+def prepare(order: dict[str, Any], order_fd: int) -> int:
+    """Have the target admitted and its size written into the order; the descriptor to hand on, -1 for no target."""
+    wanted = order["target"]
+    if wanted["kind"] == "none":
+        return -1
+    target = guard.admit(wanted, order["options"])
+    # The size that was admitted is the one the job obeys: it ends before the footer of a probe file.
+    order["target"] = {**wanted, "kind": target.kind, "size": target.size}
+    rewritten = marshal.dumps(order)
+    os.pwrite(order_fd, rewritten, 0)
+    os.ftruncate(order_fd, len(rewritten))
+    os.set_inheritable(target.fd, True)
+    return target.fd
+
+
+def in_words(problem: OSError) -> str:
+    reason = problem.strerror or str(problem)
+    if problem.errno == errno.EACCES:
+        reason += f" for uid {os.geteuid()}"
+    return f"{problem.filename}: {reason}" if problem.filename is not None else reason
+
+
+def fail(status: int, reason: str) -> int:
+    """Say why in one line; the agent reads it from the pipe."""
+    line = " ".join(f"error: {reason}".splitlines())
+    os.write(2, line.encode(errors="backslashreplace") + b"\n")
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    except (KeyboardInterrupt, Exception) as problem:  # the outermost loop: a traceback helps nobody who runs disks
+        sys.exit(fail(exit_status.SETUP_FAILED, f"launch: {type(problem).__name__}: {problem}"))
