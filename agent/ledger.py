@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import StatsPage
+from iovigil.engines.stats import Mismatch, StatsPage
 
 
 class Failure(enum.StrEnum):
@@ -78,6 +78,10 @@ class ProbeEntry:
     fallbacks: int = 0
     """Runs that had to use another engine than the configured one."""
     last: RunResult | None = None
+    last_success_unix: float = 0.0
+    """When the last successful run ended; 0 if none did."""
+    last_mismatch_unix: float = 0.0
+    """When the last run that found a mismatch ended; 0 if none did."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
 
@@ -91,6 +95,10 @@ class ProbeEntry:
         self.runs += 1
         if result.failure is not None:
             self.failures[result.failure] += 1
+        else:
+            self.last_success_unix = result.ended_unix
+        if any(result.page.mismatch(kind) for kind in Mismatch):
+            self.last_mismatch_unix = result.ended_unix
         self.last = result
 
     def view(self) -> StatsPage:
@@ -111,6 +119,8 @@ class DiskEntry:
     """The account of one configured disk."""
 
     name: str
+    target: str = ""
+    """What jobs on it open: `file` or `device`."""
     is_present: bool = False
     is_stuck: bool = False
     identity: dict[str, str] = field(default_factory=dict)

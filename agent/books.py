@@ -1,0 +1,54 @@
+"""The books of a configuration: opens accounts for what is new, keeps those that stay, drops the rest."""
+
+from iovigil.agent.config import Config
+from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
+from iovigil.agent.order import timeout_s
+
+Key = tuple[str, str]
+"""(disk, probe)"""
+
+
+def open_books(config: Config, old: Ledger | None = None) -> Ledger:
+    """A ledger for the configuration; accounts that are in both go on with their totals and counts."""
+    old = old or Ledger()
+    ledger = Ledger(workers_running=old.workers_running, workers_abandoned=old.workers_abandoned)
+    for disk in config.disks:
+        disk_entry = old.disks.get(disk.name) or DiskEntry(name=disk.name)
+        disk_entry.target = "device" if disk.device else "file"
+        ledger.disks[disk.name] = disk_entry
+    for assignment in config.assignments():
+        disk, probe = assignment.disk, assignment.probe
+        entry = old.probes.get((disk.name, probe.name)) or ProbeEntry(
+            disk=disk.name,
+            probe=probe.name,
+            options=probe.options,
+            interval_s=probe.every_s,
+            timeout_s=timeout_s(probe.options),
+            engine=probe.options.ioengine,
+        )
+        entry.options = probe.options
+        entry.interval_s = probe.every_s
+        entry.timeout_s = timeout_s(probe.options)
+        entry.engine = probe.options.ioengine  # a reload tries the configured one again
+        ledger.probes[disk.name, probe.name] = entry
+    return ledger
+
+
+def outdated(old: Config, new: Config) -> frozenset[Key]:
+    """The (disk, probe) pairs whose run in progress the new configuration does not want any more."""
+    before = {(each.disk.name, each.probe.name): (each.disk, each.probe.options) for each in old.assignments()}
+    after = {(each.disk.name, each.probe.name): (each.disk, each.probe.options) for each in new.assignments()}
+    return frozenset(key for key, work in before.items() if after.get(key) != work)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """What a reload changed, a line each, for the log."""
+    lines = []
+    for what, before, after in (
+        ("disk", {disk.name: disk for disk in old.disks}, {disk.name: disk for disk in new.disks}),
+        ("probe", {probe.name: probe for probe in old.probes}, {probe.name: probe for probe in new.probes}),
+    ):
+        lines += [f"{what} {name} removed" for name in before if name not in after]
+        lines += [f"{what} {name} added" for name in after if name not in before]
+        lines += [f"{what} {name} changed" for name in after if name in before and before[name] != after[name]]
+    return lines

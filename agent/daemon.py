@@ -1,0 +1,210 @@
+"""The agent's life: load, serve, go round until told to stop, reload on the way; systemd is told of each step."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from iovigil.agent import aside, books, schedule
+from iovigil.agent.config import Config, ConfigError, DiskSettings, Problem
+from iovigil.agent.disks import inventory
+from iovigil.agent.host import host_id
+from iovigil.agent.journal import fields
+from iovigil.agent.ledger import DiskEntry, Ledger
+from iovigil.agent.notify import Notifier
+from iovigil.agent.presence import Finding, Presence
+from iovigil.agent.rounds import Rounds, Turn
+from iovigil.agent.supervisor import Supervisor
+from iovigil.agent.web import Server
+from iovigil.agent.worker import LAUNCHER
+
+log = logging.getLogger(__name__)
+
+LOAD_S: Final = 10.0
+LOOK_INTERVAL_S: Final = 10.0
+
+
+class CannotServe(Exception):
+    """The listen address cannot be had; the text says why and what to do."""
+
+
+class Daemon:
+    """One agent on one event loop. The loop touches no watched disk and waits for nothing that can hang."""
+
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        config: Config,
+        *,
+        notifier: Notifier | None = None,
+        resolve: Callable[[DiskSettings], Finding] = inventory.resolve,
+        launcher: Path = LAUNCHER,
+        host: str | None = None,
+    ) -> None:
+        """`config` is what `load` returned first; a reload calls it again. It raises ConfigError."""
+        self._load = load
+        self._config = config
+        self._notifier = notifier or Notifier()
+        self._host = host or host_id()
+        self._presence = Presence(resolve)
+        self.ledger: Ledger = books.open_books(config)
+        self.supervisor = Supervisor(self.ledger, config.agent.max_workers, launcher=launcher)
+        self._rounds = Rounds(self.supervisor, self._look_at_turns)
+        self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
+        self.is_ready = False
+        self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[list[str]]] = set()
+        self._last_tick_s = time.monotonic()
+        self._must_stop = False
+        self._wake = asyncio.Event()
+
+    async def run(
+        self,
+        on_serving: Callable[[str], None] = lambda _: None,
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Live until `stop` or a signal. Raises CannotServe.
+
+        `on_serving` gets the address, `on_stopping` is called when the end begins.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
+        self.supervisor.on_end = self._wake.set
+        try:
+            await self._serve()
+            await self._presence.refresh(self._all_disks())
+            self._rounds.adopt(self._turns(), time.time())
+            self.is_ready = True
+            self._notifier.ready()
+            on_serving(self.server.address)
+            log.info("serving http://%s: %s", self.server.address, self._summary())
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(cancelled, loop.create_task(self._look_again(), name="look"))
+                await self._go_round()
+        finally:
+            on_stopping()
+            self.is_ready = False
+            self._notifier.stopping()
+            await asyncio.gather(self.supervisor.stop(), self.server.stop())
+            log.info("stopped")
+
+    async def _serve(self) -> None:
+        try:
+            await self.server.start(self._config.agent.listen)
+        except (OSError, ValueError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            raise CannotServe(text) from None
+
+    def stop(self) -> None:
+        self._must_stop = True
+        self._wake.set()
+
+    async def reload(self) -> list[str]:
+        """Go by what `load` returns now; when it is refused, by what was. Returns the problems found."""
+        if self._reloading.locked():
+            return ["a reload is already under way"]
+        return await self._reload_in_turn()
+
+    def _reload_on_signal(self) -> None:
+        # In turn, not dropped: the file may have changed again after the first one read it.
+        task = asyncio.get_running_loop().create_task(self._reload_in_turn(), name="reload")
+        self._reloads.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_in_turn(self) -> list[str]:
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                config = await aside.call(self._load, LOAD_S)
+            except ConfigError as error:
+                return self._refuse(error.problems)
+            except TimeoutError:
+                return self._refuse([Problem(self._config.source, 0, "", f"not read within {LOAD_S:g} s")])
+            else:
+                self._adopt(config)
+                await self._presence.refresh(self._all_disks())
+                return []
+            finally:
+                self._notifier.ready()
+
+    def _refuse(self, problems: Sequence[Problem]) -> list[str]:
+        self.ledger.last_reload_successful = False
+        for problem in problems:
+            where = fields(file=problem.file, line=str(problem.line), key=problem.key)
+            log.error("%s", problem, extra=where)
+        log.error("configuration refused, the old one stays in force; problems: %d", len(problems))
+        return [str(problem) for problem in problems]
+
+    def _adopt(self, config: Config) -> None:
+        old = self._config
+        self.supervisor.request_stop(books.outdated(old, config))
+        self._config = config
+        self.ledger = books.open_books(config, self.ledger)
+        self.supervisor.adopt(self.ledger)
+        self.supervisor.max_workers = config.agent.max_workers
+        self._rounds.adopt(self._turns(), time.time())
+        self._wake.set()
+        log.info("configuration reloaded: %s", "; ".join(books.differences(old, config)) or "same disks and probes")
+        for key in ("listen", "state_directory"):
+            if getattr(old.agent, key) != getattr(config.agent, key):
+                log.warning("agent.%s has changed: that takes effect when the agent is restarted", key)
+
+    async def _go_round(self) -> None:
+        """The main loop: nothing but its own tick is a sign of life."""
+        while not self._must_stop:
+            self._wake.clear()
+            self._last_tick_s = time.monotonic()
+            self._notifier.alive(self._last_tick_s)
+            # CLOCK_BOOTTIME goes on in suspend: what was slept through is to be counted.
+            await self._rounds.tick(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
+            self._notifier.status(self._summary())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rounds.sleep_s(time.time())):
+                    await self._wake.wait()
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            try:
+                await self._presence.refresh(self._all_disks())
+            except Exception:  # the outermost loop of this task; the probes go on without it
+                log.exception("looking for the disks failed: please report")
+
+    async def _look_at_turns(self, turns: Iterable[Turn]) -> None:
+        await self._presence.refresh({turn.disk.name: (turn.disk, turn.disk_entry) for turn in turns}.values())
+
+    def _all_disks(self) -> list[tuple[DiskSettings, DiskEntry]]:
+        return [(disk, self.ledger.disks[disk.name]) for disk in self._config.disks]
+
+    def _turns(self) -> list[Turn]:
+        return [
+            Turn(
+                disk=each.disk,
+                disk_entry=self.ledger.disks[each.disk.name],
+                entry=self.ledger.probes[each.disk.name, each.probe.name],
+                phase_s=schedule.phase_s(self._host, each.disk.name, each.probe.name, each.probe.every_s),
+            )
+            for each in self._config.assignments()
+        ]
+
+    def _summary(self) -> str:
+        disks = self.ledger.disks.values()
+        parts = [f"{len(disks)} disks", f"{len(self.ledger.probes)} probes on them"]
+        if absent := sum(not disk.is_present for disk in disks):
+            parts.append(f"{absent} absent")
+        if stuck := sum(disk.is_stuck for disk in disks):
+            parts.append(f"{stuck} stuck")
+        parts.append(f"{self.ledger.workers_running} runs in progress")
+        return ", ".join(parts)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,75 @@
+"""What a child is told: the target for the guard to admit, the job's options, the limits on the process."""
+
+import os
+from typing import Any, Final
+
+import msgspec
+
+from iovigil.agent.config import DiskSettings
+from iovigil.engines.options import JobOptions
+
+RUN_GRACE_S: Final = 10.0
+LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
+CPU_GRACE_S: Final = 10
+CHILD_BYTES: Final = 512 << 20  # Python, the stats page, random maps; buffers come on top
+
+NO_TARGET_ENGINES: Final = frozenset({"null"})
+
+
+def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
+    """The order for one run, in builtin types only: the child reads it with marshal."""
+    return {
+        "parent_pid": os.getpid(),
+        "target": target(disk, options, engine, is_probe_file=is_probe_file),
+        "options": msgspec.structs.replace(options, ioengine=engine).native(),
+        "limits": limits(options, disk.size, layout_s(disk)),
+    }
+
+
+def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
+    kind = kind_of(disk, engine, is_probe_file=is_probe_file)
+    return {
+        "disk": disk.name,
+        "kind": kind,
+        "path": disk.path,
+        "size": 0 if kind in ("none", "device") else disk.size,
+        "write": options.does_write,
+        "read": options.does_read or options.reads_back,
+        "direct": options.direct,
+        "is_probe_file": kind == "file",
+        "overwrite": options.overwrite,
+        "fill_device": options.fill_device,
+    }
+
+
+def kind_of(disk: DiskSettings, engine: str, *, is_probe_file: bool) -> str:
+    if engine in NO_TARGET_ENGINES:
+        return "none"
+    if disk.device:
+        return "device"
+    # What `iovigil run` is given may be either, and it is for the child to look.
+    return "file" if is_probe_file else "auto"
+
+
+def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
+    """Address space for the generation of every block that a verified job may write."""
+    return (options.size or size_bytes) // options.bs * 8 if options.reads_back else 0
+
+
+def limits(options: JobOptions, size_bytes: int, allowance_s: float) -> dict[str, int]:
+    """Bounds on a child gone wrong; 0 is none."""
+    longest_s = timeout_s(options)
+    return {
+        "memory_bytes": options.iodepth * options.bs + write_log_bytes(options, size_bytes) + CHILD_BYTES,
+        "cpu_s": int(longest_s + allowance_s) + CPU_GRACE_S if longest_s else 0,
+    }
+
+
+def timeout_s(options: JobOptions) -> float:
+    """Time from the first I/O to the deadline; 0 when the options set no bound."""
+    return options.longest_us / 1e6 + RUN_GRACE_S if options.longest_us else 0.0
+
+
+def layout_s(disk: DiskSettings) -> float:
+    """Time that laying out the probe file may take, where it has to be created."""
+    return disk.size / LAYOUT_BYTES_PER_S if disk.file else 0.0

@@ -1,0 +1,252 @@
+"""One run of a job on a disk: from the order through the child's life to a verdict."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from iovigil.agent import order as orders
+from iovigil.agent.config import DiskSettings
+from iovigil.agent.journal import fields
+from iovigil.agent.ledger import Failure, ProbeEntry, RunResult
+from iovigil.agent.verdict import Verdict, judge, judge_late
+from iovigil.agent.worker import LAUNCHER, Exit, Worker
+from iovigil.engines import exit_status
+from iovigil.engines.clock import Clock
+from iovigil.engines.options import JobOptions
+from iovigil.engines.stats import StatsPage
+
+log = logging.getLogger(__name__)
+
+NEXT_ENGINE = {"io_uring": "psync"}
+"""What to use where the host does not allow an ioengine."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a child is given, in seconds, once its own time is over."""
+
+    run_s: float = orders.RUN_GRACE_S
+    stop_s: float = 2.0
+    kill_s: float = 3.0
+
+
+class Spawn(Protocol):
+    """Worker.spawn, or what a test puts in its place."""
+
+    def __call__(self, order: dict[str, object], page: StatsPage, launcher: Path) -> Worker: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What every run of one agent shares."""
+
+    clock: Clock
+    launcher: Path = LAUNCHER
+    patience: Patience = Patience()
+    spawn: Spawn = Worker.spawn
+
+
+class Run:
+    """One execution of a probe on a disk, in a child process at a time.
+
+    `is_abandoned` stays set on a run whose child did not even end on SIGKILL; `on_return` is
+    called when that child has gone after all.
+    """
+
+    def __init__(
+        self,
+        disk: DiskSettings,
+        entry: ProbeEntry,
+        tools: Tools,
+        *,
+        is_probe_file: bool = True,
+        on_start: Callable[[StatsPage], None] | None = None,
+    ) -> None:
+        self.disk = disk
+        self.entry = entry
+        self.options: JobOptions = entry.options  # a reload may change the entry's
+        self.started_unix = time.time()
+        self.name = f"{entry.disk}/{entry.probe}/{self.started_unix:.3f}"
+        self.is_abandoned = False
+        self.on_return: Callable[[], None] | None = None
+        self._tools = tools
+        self._is_probe_file = is_probe_file
+        self._on_start = on_start
+        self._page = StatsPage.private()
+        self._worker: Worker | None = None
+        self._ending: Exit | None = None
+        self._gone = asyncio.Event()
+        self._attention = asyncio.Event()  # the child is gone or has to stop
+        self._must_stop = False
+
+    def request_stop(self) -> None:
+        """End the run early; it counts as it is."""
+        self._must_stop = True
+        self._attention.set()
+
+    def kill(self) -> None:
+        """End the child now; for ways out on which nobody can wait for it."""
+        if self._worker is not None:
+            self._worker.kill()
+
+    async def execute(self, *, fallback: bool) -> RunResult:
+        """Run to the end, on the next I/O engine if the host refuses this one."""
+        while True:
+            engine = self.entry.engine
+            verdict = await self._attempt(engine)
+            if fallback and self._fall_back(engine, verdict):
+                continue
+            if engine != self.options.ioengine:
+                self.entry.fallbacks += 1
+            return self._result(engine, verdict)
+
+    def _fall_back(self, engine: str, verdict: Verdict) -> bool:
+        refused = self._ending is not None and self._ending.status == exit_status.ENGINE_UNAVAILABLE
+        following = NEXT_ENGINE.get(engine)
+        if not refused or following is None or self._must_stop:
+            return False
+        log.warning(
+            "ioengine %s is not available on this host (%s): using %s until the next reload",
+            engine, verdict.message, following, extra=self.fields,
+        )  # fmt: skip
+        self.entry.engine = following
+        return True
+
+    async def _attempt(self, engine: str) -> Verdict:
+        try:
+            worker = self._start(engine)
+        except OSError as error:
+            return Verdict(Failure.SETUP, f"the child could not be started: {error.strerror or error}")
+        try:
+            return await self._see_out(worker)
+        finally:
+            if not self._gone.is_set():
+                # Cancelled, or abandoned: in both the watch goes on until the child is gone.
+                worker.kill()
+                self.is_abandoned = True
+
+    def _start(self, engine: str) -> Worker:
+        self._gone.clear()
+        self._ending = None
+        if not self._must_stop:
+            self._attention.clear()
+        # Pages are never closed by hand: a scrape may still read one. The last reference frees it.
+        self._page = page = StatsPage.create()
+        page.calibrate(self._tools.clock.source())
+        order = orders.order(self.disk, self.options, engine, is_probe_file=self._is_probe_file)
+        worker = self._tools.spawn(order, page, self._tools.launcher)
+        self._worker = worker
+        loop = asyncio.get_running_loop()
+        loop.add_reader(worker.pidfd, self._notice_end, loop, worker)
+        loop.add_reader(worker.stderr_fd, self._listen, loop, worker)
+        self.entry.begin(page)
+        if self._on_start is not None:
+            self._on_start(page)
+        return worker
+
+    @staticmethod
+    def _listen(loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
+        if not worker.read_messages():
+            loop.remove_reader(worker.stderr_fd)
+
+    def _notice_end(self, loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
+        ending = worker.reap()
+        if ending is None:
+            return
+        # Whatever the child has said is in the pipe; what it left behind may hold the other end open.
+        worker.read_messages()
+        loop.remove_reader(worker.pidfd)
+        loop.remove_reader(worker.stderr_fd)
+        worker.close()
+        self._ending = ending
+        self._gone.set()
+        self._attention.set()
+        if self.is_abandoned and self.on_return is not None:
+            self.on_return()
+
+    async def _see_out(self, worker: Worker) -> Verdict:
+        """Wait for the child; when its time is over ask it to end, kill it, give it up."""
+        is_late = not await self._until_attention()
+        if self._ending is not None:
+            return judge(self._ending, self._page, worker.messages)
+        late_text = f"not finished after {self._elapsed_s():.1f} s"
+        worker.request_stop(self._page)
+        if ending := await self._ending_within(self._tools.patience.stop_s):
+            if is_late:
+                return judge_late(self._page, f"{late_text}: stopped")
+            if ending.signal == signal.SIGTERM:
+                return Verdict(message="stopped before its I/O began")
+            return judge(ending, self._page, worker.messages)
+        worker.kill()
+        late_text += f" nor {self._tools.patience.stop_s:g} s after SIGTERM"
+        if await self._ending_within(self._tools.patience.kill_s):
+            return judge_late(self._page, f"{late_text}: killed")
+        text = f"{late_text}, and child {worker.pid} does not end on SIGKILL: the disk is left alone until it does"
+        return judge_late(self._page, text)
+
+    async def _until_attention(self) -> bool:
+        """Whether the child went, or has to go, before its deadline."""
+        while True:
+            left_s = self._left_s()
+            if left_s is not None and left_s <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._attention.wait()
+                    return True
+
+    async def _ending_within(self, time_s: float) -> Exit | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(time_s):
+                await self._gone.wait()
+        return self._ending
+
+    def _left_s(self) -> float | None:
+        """Time to the deadline, None without one.
+
+        The job's own time begins with its first I/O; before it stands the laying out of its
+        file, which is allowed for up to a limit of its own.
+        """
+        if not self.options.longest_us:
+            return None
+        now_ns = time.monotonic_ns()
+        set_up_s = ((self._page.first_io_ns or now_ns) - self._page.spawned_ns) / 1e9
+        allowed_s = min(set_up_s, orders.layout_s(self.disk))
+        return allowed_s + self.options.longest_us / 1e6 + self._tools.patience.run_s - self._elapsed_s(now_ns)
+
+    def _elapsed_s(self, now_ns: int | None = None) -> float:
+        return ((now_ns or time.monotonic_ns()) - self._page.spawned_ns) / 1e9
+
+    def _result(self, engine: str, verdict: Verdict) -> RunResult:
+        return RunResult(
+            disk=self.entry.disk,
+            probe=self.entry.probe,
+            options=self.options,
+            engine=engine,
+            page=self._page.copy(),
+            started_unix=self.started_unix,
+            ended_unix=time.time(),
+            failure=verdict.failure,
+            message=verdict.message,
+            exit_status=self._ending.status if self._ending else None,
+            signal=self._ending.signal if self._ending else None,
+        )
+
+    @property
+    def page(self) -> StatsPage:
+        return self._page
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """The last lines the child said."""
+        return tuple(self._worker.messages) if self._worker else ()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return fields(disk=self.entry.disk, probe=self.entry.probe, run=self.name)

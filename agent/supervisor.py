@@ -1,0 +1,196 @@
+"""Keeps at most one child per disk: starts runs, books their results, quarantines a disk whose child is stuck."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Container
+from pathlib import Path
+
+from iovigil.agent.config import DiskSettings
+from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
+from iovigil.agent.run import Patience, Run, Spawn, Tools
+from iovigil.agent.worker import LAUNCHER, Worker
+from iovigil.engines.clock import Clock
+from iovigil.engines.stats import StatsPage
+
+log = logging.getLogger(__name__)
+
+STOP_KILL_S = 1.0  # systemd waits for the whole agent: less than for one run
+
+
+class Busy(Exception):
+    """A run cannot start now; `skip` says why."""
+
+    def __init__(self, skip: Skip) -> None:
+        super().__init__(skip.value)
+        self.skip = skip
+
+
+class Supervisor:
+    """Owns every child process of the agent.
+
+    Used on the event loop's thread only, so that no state here needs a lock.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        max_workers: int,
+        clock: Clock | None = None,
+        *,
+        launcher: Path = LAUNCHER,
+        patience: Patience = Patience(),  # noqa: B008 - immutable
+        spawn: Spawn = Worker.spawn,
+    ) -> None:
+        self.ledger = ledger
+        self.max_workers = max_workers
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when a disk or a worker has become free."""
+        self._tools = Tools(clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn)
+        self._running: dict[str, Run] = {}
+        self._abandoned: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[RunResult]] = set()
+        self._is_stopping = False
+
+    def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
+        """Why a run of this probe cannot start on this disk now; None when it can."""
+        target = target_of(disk)
+        if target in self._abandoned:
+            return Skip.STUCK
+        if (run := self._running.get(target)) is not None:
+            return Skip.OVERLAP if run.entry is entry else Skip.CONCURRENCY
+        return Skip.CONCURRENCY if self._is_stopping or len(self._running) >= self.max_workers else None
+
+    async def run(
+        self,
+        disk: DiskSettings,
+        entry: ProbeEntry,
+        on_start: Callable[[StatsPage], None] | None = None,
+        *,
+        fallback: bool = True,
+        is_probe_file: bool = True,
+        on_messages: Callable[[tuple[str, ...]], None] | None = None,
+    ) -> RunResult:
+        """One run from order to result, on the books when this returns. Raises Busy.
+
+        `on_start` is called with the stats page of each child of the run: a second one when the
+        I/O engine had to be changed. `on_messages` gets what the child said to people.
+        """
+        run = self._take(disk, entry, on_start, is_probe_file)
+        return await self._conduct(run, fallback, on_messages)
+
+    def start(self, disk: DiskSettings, entry: ProbeEntry) -> asyncio.Task[RunResult]:
+        """Begin a run beside the caller; the disk is taken when this returns. Raises Busy."""
+        run = self._take(disk, entry, None, is_probe_file=True)
+        task = asyncio.get_running_loop().create_task(self._conduct(run, fallback=True), name=run.name)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def request_stop(self, probes: Container[tuple[str, str]]) -> None:
+        """End the runs of these (disk, probe) pairs early, each in its own time."""
+        for run in self._running.values():
+            if (run.entry.disk, run.entry.probe) in probes:
+                run.request_stop()
+
+    def kill(self, probes: Container[tuple[str, str]]) -> None:
+        """End the runs of these (disk, probe) pairs now, with SIGKILL."""
+        for run in self._running.values():
+            if (run.entry.disk, run.entry.probe) in probes:
+                run.kill()
+
+    async def stop(self) -> None:
+        """End all runs, gracefully while there is time, then with SIGKILL. Nothing starts any more."""
+        self._is_stopping = True
+        for run in self._running.values():
+            run.request_stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._tools.patience.stop_s + STOP_KILL_S)
+        for run in [*self._running.values(), *self._abandoned.values()]:
+            run.kill()
+
+    def adopt(self, ledger: Ledger) -> None:
+        """Continue on new books, with what is known of children still there."""
+        self.ledger = ledger
+        for run in self._abandoned.values():
+            self._mark(run, is_stuck=True)
+        self._count()
+
+    def _take(
+        self,
+        disk: DiskSettings,
+        entry: ProbeEntry,
+        on_start: Callable[[StatsPage], None] | None,
+        is_probe_file: bool,
+    ) -> Run:
+        if (skip := self.blocker(disk, entry)) is not None:
+            raise Busy(skip)
+        run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, on_start=on_start)
+        self._running[target_of(disk)] = run
+        self._count()
+        return run
+
+    async def _conduct(
+        self, run: Run, fallback: bool, on_messages: Callable[[tuple[str, ...]], None] | None = None
+    ) -> RunResult:
+        try:
+            result = await run.execute(fallback=fallback)
+            run.entry.finish(result)
+        finally:
+            self._release(run)
+        if on_messages is not None:
+            on_messages(run.messages)
+        self._report(run, result)
+        return result
+
+    def _release(self, run: Run) -> None:
+        target = target_of(run.disk)
+        del self._running[target]
+        run.entry.live = None
+        if run.is_abandoned:
+            self._abandoned[target] = run
+            run.entry.stuck = run.page
+            run.on_return = lambda: self._return(run)
+            self._mark(run, is_stuck=True)
+        self._count()
+        self.on_end()
+
+    def _return(self, run: Run) -> None:
+        """The child of an abandoned run has gone after all: its disk can be used again."""
+        del self._abandoned[target_of(run.disk)]
+        run.entry.stuck = None
+        self._mark(run, is_stuck=False)
+        self._count()
+        log.warning("disk %s is free again: its abandoned child has ended", run.disk.name, extra=run.fields)
+        self.on_end()
+
+    def _mark(self, run: Run, *, is_stuck: bool) -> None:
+        if (disk := self.ledger.disks.get(run.disk.name)) is not None:
+            disk.is_stuck = is_stuck
+
+    def _count(self) -> None:
+        self.ledger.workers_running = len(self._running)
+        self.ledger.workers_abandoned = len(self._abandoned)
+
+    def _forget(self, task: asyncio.Task[RunResult]) -> None:
+        self._tasks.discard(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            if (error := task.exception()) is not None:
+                log.error("a run ended in an internal error: please report", exc_info=error)
+
+    def _report(self, run: Run, result: RunResult) -> None:
+        for message in run.messages:
+            if not message.startswith("error:"):  # that one is the result's own message
+                level = logging.WARNING if message.startswith("warning:") else logging.INFO
+                log.log(level, "%s on %s: %s", result.probe, result.disk, message, extra=run.fields)
+        if result.failure is not None:
+            level = logging.ERROR if run.is_abandoned else logging.WARNING
+            text = "%s on %s failed (%s): %s"
+            log.log(level, text, result.probe, result.disk, result.failure, result.message, extra=run.fields)
+        else:
+            log.info("%s on %s: done in %.1f s", result.probe, result.disk, result.duration_s, extra=run.fields)
+
+
+def target_of(disk: DiskSettings) -> str:
+    """What only one child may work on at a time: a disk renamed by a reload is still the same."""
+    return disk.path or disk.name

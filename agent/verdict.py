@@ -1,0 +1,103 @@
+"""Why a run ended as it did: from exit status, stats page and last words to a Failure and a line for people."""
+
+import errno
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from iovigil.agent.ledger import Failure
+from iovigil.agent.worker import Exit
+from iovigil.engines import exit_status
+from iovigil.engines.stats import Mismatch, StatsPage
+
+RATE_MIN_PREFIXES = ("rate_min:", "rate_iops_min:")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a run; no failure is success."""
+
+    failure: Failure | None = None
+    message: str = ""
+
+
+def judge(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
+    """The verdict on a child that ended by itself or because it was asked to."""
+    if ending.signal is not None:
+        return Verdict(Failure.CRASH, f"the child was killed by {signal_name(ending.signal)}{quoting(messages)}")
+    match ending.status:
+        case exit_status.OK | exit_status.JOB_FAILED:
+            return judge_job(ending, page, messages)
+        case exit_status.SETUP_FAILED:
+            return Verdict(Failure.SETUP, page.text or reason(messages) or "the job could not be set up")
+        case exit_status.TARGET_REFUSED:
+            return Verdict(Failure.REFUSED, reason(messages) or "the target was refused")
+        case exit_status.ENGINE_UNAVAILABLE:
+            return Verdict(Failure.SETUP, page.text or reason(messages) or "this host does not allow the ioengine")
+        case exit_status.TARGET_FAILED:
+            return Verdict(Failure.SETUP, reason(messages) or "the target could not be opened or laid out")
+    return Verdict(Failure.CRASH, f"the child ended with unknown status {ending.status}{quoting(messages)}")
+
+
+def judge_job(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
+    """The verdict on a job that ran: what the page says counts, not the exit status alone."""
+    error = page.error or page.first_error
+    if page.text.startswith(RATE_MIN_PREFIXES):
+        return Verdict(Failure.RATE_MIN, page.text)
+    if error == errno.EILSEQ or (not error and mismatch_count(page)):
+        return Verdict(Failure.VERIFY, mismatch_text(page))
+    if error or page.total_errors:
+        return Verdict(Failure.IO_ERROR, page.text or os.strerror(error))
+    if not page.is_complete:
+        # An uncaught exception makes Python exit with 1 as well.
+        return Verdict(Failure.CRASH, f"the child ended before its job did{quoting(messages)}")
+    if ending.status == exit_status.JOB_FAILED:
+        return Verdict(Failure.IO_ERROR, page.text or f"the job failed{quoting(messages)}")
+    return Verdict()
+
+
+def judge_late(page: StatsPage, text: str) -> Verdict:
+    """The verdict on a child that did not end in its time."""
+    # A job that came to its own end in the meantime has nothing in flight any more.
+    age_ns = 0 if page.is_complete else page.oldest_inflight_ns()
+    inflight = f"; its oldest I/O was in flight for {age_ns / 1e9:.1f} s" if age_ns else ""
+    more = f"; {page.text}" if page.text else ""
+    return Verdict(Failure.TIMEOUT, text + inflight + more)
+
+
+def mismatch_count(page: StatsPage) -> int:
+    return sum(page.mismatch(kind) for kind in Mismatch)
+
+
+def mismatch_text(page: StatsPage) -> str:
+    """The first bad block, and how many there are."""
+    records = page.mismatches()
+    if not records:
+        return page.text or "verify: blocks do not hold what was written"
+    first = records[0]
+    kind = (first.kind.name or "").lower()
+    where = f"offset {first.offset}, length {first.length}"
+    if first.first_byte >= 0:
+        where += f", first wrong byte {first.first_byte}"
+    count = mismatch_count(page)
+    more = f"; {count} bad blocks in all" if count > 1 else ""
+    return f"verify: {kind} mismatch at {where}{more}"
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def reason(messages: Sequence[str]) -> str:
+    """The last error the child reported, else the last thing it said."""
+    errors = [message for message in messages if message.startswith("error:")]
+    return (errors or list(messages) or [""])[-1].removeprefix("error:").strip()
+
+
+def quoting(messages: Sequence[str]) -> str:
+    said = reason(messages)
+    return f": {said}" if said else ""

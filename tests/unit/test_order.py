@@ -1,0 +1,68 @@
+"""What a child is told, and for how long it may work."""
+
+import marshal
+import os
+
+import pytest
+
+from iovigil.agent import order
+from iovigil.agent.config import DiskSettings
+from iovigil.engines.options import JobOptions
+
+FILE = DiskSettings(name="data0", file="/srv/data0/probe", size=1 << 30)
+DEVICE = DiskSettings(name="nvme0", device="/dev/disk/by-id/nvme-x")
+READ = JobOptions(rw="randread", runtime=5_000_000, iodepth=4, bs=65536)
+
+
+def test_an_order_survives_marshal() -> None:
+    told = order.order(FILE, READ, "psync", is_probe_file=True)
+    assert marshal.loads(marshal.dumps(told)) == told
+    assert told["parent_pid"] == os.getpid()
+
+
+def test_the_engine_in_use_is_the_one_ordered() -> None:
+    options = JobOptions(ioengine="io_uring")
+    assert order.order(FILE, options, "psync", is_probe_file=True)["options"]["ioengine"] == "psync"
+
+
+@pytest.mark.parametrize(
+    ("disk", "engine", "is_probe_file", "kind", "size", "owns"),
+    [
+        (FILE, "psync", True, "file", 1 << 30, True),
+        (FILE, "psync", False, "auto", 1 << 30, False),
+        (DEVICE, "psync", True, "device", 0, False),
+        (FILE, "null", True, "none", 0, False),
+    ],
+)
+def test_the_target_is_named_with_its_kind(
+    disk: DiskSettings, engine: str, is_probe_file: bool, kind: str, size: int, owns: bool
+) -> None:
+    target = order.target(disk, READ, engine, is_probe_file=is_probe_file)
+    assert (target["kind"], target["size"], target["is_probe_file"]) == (kind, size, owns)
+    assert target["path"] == disk.path
+
+
+def test_a_job_that_reads_back_both_writes_and_reads() -> None:
+    options = JobOptions(rw="randwrite", verify="crc32c")
+    target = order.target(FILE, options, "psync", is_probe_file=True)
+    assert (target["write"], target["read"]) == (True, True)
+    plain = order.target(FILE, JobOptions(rw="write"), "psync", is_probe_file=True)
+    assert (plain["write"], plain["read"]) == (True, False)
+
+
+def test_the_limits_leave_room_for_buffers_and_for_all_of_the_time() -> None:
+    limits = order.limits(READ, size_bytes=1 << 30, allowance_s=50.0)
+    assert limits["memory_bytes"] == 4 * 65536 + (512 << 20)
+    assert limits["cpu_s"] == 5 + 10 + 50 + 10
+
+
+def test_a_verified_job_has_room_for_a_word_on_every_block_it_may_write() -> None:
+    options = JobOptions(rw="randwrite", verify="crc32c", bs=4096)
+    with_log = order.limits(options, size_bytes=1 << 40, allowance_s=0.0)["memory_bytes"]
+    assert with_log - order.limits(options, size_bytes=0, allowance_s=0.0)["memory_bytes"] == (1 << 40) // 4096 * 8
+
+
+def test_a_job_without_a_bound_in_time_has_none_on_its_cpu() -> None:
+    options = JobOptions(rw="read", size=1 << 20)
+    assert order.timeout_s(options) == 0
+    assert order.limits(options, size_bytes=0, allowance_s=1.0)["cpu_s"] == 0

@@ -1,0 +1,183 @@
+"""When runs are started and why not: the scheduling policy, with a clock that the test moves."""
+
+import asyncio
+from collections.abc import Iterable
+
+from iovigil.agent.config import DiskSettings
+from iovigil.agent.ledger import DiskEntry, ProbeEntry, Skip
+from iovigil.agent.rounds import Rounds, Turn
+from iovigil.engines.options import JobOptions
+
+START_UNIX = 1_000_000.0
+
+
+class Disks:
+    """Stands for the supervisor: says what is taken, and notes what was started."""
+
+    def __init__(self) -> None:
+        self.blockers: dict[tuple[str, str], Skip] = {}
+        self.started: list[tuple[str, str]] = []
+
+    def blocker(self, _disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
+        return self.blockers.get((entry.disk, entry.probe))
+
+    def start(self, disk: DiskSettings, entry: ProbeEntry) -> None:
+        self.started.append((entry.disk, entry.probe))
+        assert disk.name == entry.disk
+
+
+class Scene:
+    """Rounds on a clock; `at(s)` is a tick so many seconds after the start."""
+
+    def __init__(self, *turns: Turn) -> None:
+        self.disks = Disks()
+        self.looked_at: list[str] = []
+        self.rounds = Rounds(self.disks, self.look)
+        self.rounds.adopt(turns, START_UNIX)
+        self.boot_s = 50.0
+        self.last_s = 0.0
+        self.wall_shift_s = 0.0
+        self.at(0)
+
+    async def look(self, turns: Iterable[Turn]) -> None:
+        self.looked_at += [turn.disk.name for turn in turns]
+
+    def at(self, time_s: float) -> list[tuple[str, str]]:
+        """What was started by this tick."""
+        self.disks.started.clear()
+        asyncio.run(self.rounds.tick(START_UNIX + time_s + self.wall_shift_s, self.boot_s + time_s))
+        return list(self.disks.started)
+
+
+def turn(disk: str = "d", probe: str = "p", *, every_s: float = 10, at_s: float = 5, is_present: bool = True) -> Turn:
+    """A turn whose first planned start is `at_s` seconds after the start of the scene."""
+    entry = ProbeEntry(disk=disk, probe=probe, options=JobOptions(), interval_s=every_s, timeout_s=1, engine="psync")
+    return Turn(
+        disk=DiskSettings(name=disk, file=f"/{disk}"),
+        disk_entry=DiskEntry(name=disk, is_present=is_present),
+        entry=entry,
+        phase_s=(START_UNIX + at_s) % every_s,
+    )
+
+
+def skips(turn: Turn) -> dict[Skip, int]:
+    return {reason: count for reason, count in turn.entry.skips.items() if count}
+
+
+def test_a_run_starts_at_its_planned_time_and_not_before() -> None:
+    one = turn(at_s=5)
+    scene = Scene(one)
+    assert scene.at(4.9) == []
+    assert scene.at(5.0) == [("d", "p")]
+    assert scene.at(5.1) == []
+    assert scene.at(14.9) == []
+    assert scene.at(15.0) == [("d", "p")]
+    assert skips(one) == {}
+
+
+def test_a_late_tick_starts_the_run_once_and_stays_on_the_grid() -> None:
+    one = turn(at_s=5)
+    scene = Scene(one)
+    assert scene.at(8) == [("d", "p")]
+    assert scene.at(15) == [("d", "p")]
+
+
+def test_a_run_waits_for_its_disk_and_then_starts() -> None:
+    one = turn(at_s=5)
+    scene = Scene(one)
+    scene.disks.blockers["d", "p"] = Skip.CONCURRENCY
+    assert scene.at(5) == []
+    assert scene.at(9) == []
+    scene.disks.blockers.clear()
+    assert scene.at(10) == [("d", "p")]
+    assert skips(one) == {}
+
+
+def test_a_run_that_waited_until_its_next_start_is_skipped_once_with_its_reason() -> None:
+    for reason in (Skip.OVERLAP, Skip.CONCURRENCY, Skip.STUCK):
+        one = turn(at_s=5)
+        scene = Scene(one)
+        scene.disks.blockers["d", "p"] = reason
+        for time_s in range(5, 15):
+            scene.at(time_s)
+        assert skips(one) == {}
+        scene.at(15)
+        scene.at(16)
+        assert skips(one) == {reason: 1}
+        scene.disks.blockers.clear()
+        assert scene.at(17) == [("d", "p")], "the start planned for 15 is still due"
+
+
+def test_a_run_on_an_absent_disk_is_skipped_at_once() -> None:
+    one = turn(at_s=5, is_present=False)
+    scene = Scene(one)
+    assert scene.at(5) == []
+    assert skips(one) == {Skip.ABSENT: 1}
+    one.disk_entry.is_present = True
+    assert scene.at(6) == []
+    assert scene.at(15) == [("d", "p")]
+
+
+def test_presence_is_looked_up_only_for_disks_that_are_due() -> None:
+    scene = Scene(turn("a", at_s=5), turn("b", at_s=8))
+    scene.at(4)
+    assert scene.looked_at == []
+    scene.at(5)
+    assert scene.looked_at == ["a"]
+
+
+def test_starts_that_were_slept_through_are_missed() -> None:
+    one = turn(at_s=5)
+    scene = Scene(one)
+    scene.at(4)
+    assert scene.at(36) == [("d", "p")]
+    assert skips(one) == {Skip.MISSED: 3}, "5, 15 and 25; the start at 35 takes place"
+
+
+def test_a_clock_set_forward_misses_nothing() -> None:
+    one = turn(at_s=5)
+    scene = Scene(one)
+    scene.at(4)
+    scene.wall_shift_s = 50 * 365 * 86400.0
+    assert scene.at(6) == [("d", "p")]
+    assert skips(one) == {}
+
+
+def test_a_clock_set_back_does_not_stop_the_probes() -> None:
+    one = turn(at_s=5)
+    scene = Scene(one)
+    assert scene.at(5) == [("d", "p")]
+    scene.wall_shift_s = -86400.0
+    assert scene.at(6) == []
+    started = [time_s for time_s in range(7, 40) if scene.at(time_s)]
+    assert started == [15, 25, 35]
+    assert skips(one) == {}
+
+
+def test_of_several_that_wait_the_oldest_starts_first() -> None:
+    scene = Scene(turn("a", at_s=7), turn("b", at_s=6), turn("c", at_s=5))
+    for disk in "abc":
+        scene.disks.blockers[disk, "p"] = Skip.CONCURRENCY
+    scene.at(8)
+    scene.disks.blockers.clear()
+    assert scene.at(9) == [("c", "p"), ("b", "p"), ("a", "p")]
+
+
+def test_sleeps_end_with_the_next_start_and_after_a_second_at_most() -> None:
+    scene = Scene(turn(at_s=5))
+    assert scene.rounds.sleep_s(START_UNIX) == 1.0
+    assert abs(scene.rounds.sleep_s(START_UNIX + 4.7) - 0.3) < 1e-6
+    assert scene.rounds.sleep_s(START_UNIX + 6) == 0.0
+    assert Rounds(Disks(), scene.look).sleep_s(START_UNIX) == 1.0
+
+
+def test_a_new_plan_keeps_what_waits_and_forgets_what_was_removed() -> None:
+    kept, removed = turn("a", at_s=5), turn("b", at_s=5)
+    scene = Scene(kept, removed)
+    scene.disks.blockers = {("a", "p"): Skip.CONCURRENCY, ("b", "p"): Skip.CONCURRENCY}
+    scene.at(5)
+    again, moved = turn("a", at_s=5), turn("c", at_s=5)
+    scene.rounds.adopt([again, moved], START_UNIX + 6)
+    scene.disks.blockers.clear()
+    assert scene.at(7) == [("a", "p")]
+    assert scene.at(15) == [("a", "p"), ("c", "p")]

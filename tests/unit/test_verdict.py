@@ -1,0 +1,56 @@
+"""Why a run failed, from what a child left; roles with a real page are in tests/system/test_supervisor.py."""
+
+import pytest
+
+from iovigil.agent.ledger import Failure
+from iovigil.agent.verdict import judge, judge_late, reason
+from iovigil.agent.worker import Exit
+from iovigil.engines import exit_status
+from iovigil.engines.stats import StatsPage
+
+
+def page_with(text: str = "") -> StatsPage:
+    page = StatsPage.private()
+    page.text = text
+    return page
+
+
+@pytest.mark.parametrize(
+    ("ending", "failure", "message"),
+    [
+        (Exit(status=exit_status.SETUP_FAILED), Failure.SETUP, "the job could not be set up"),
+        (Exit(status=exit_status.TARGET_REFUSED), Failure.REFUSED, "the target was refused"),
+        (Exit(status=exit_status.ENGINE_UNAVAILABLE), Failure.SETUP, "this host does not allow the ioengine"),
+        (Exit(status=exit_status.TARGET_FAILED), Failure.SETUP, "the target could not be opened or laid out"),
+        (Exit(status=exit_status.JOB_FAILED), Failure.CRASH, "the child ended before its job did"),
+        (Exit(signal=11), Failure.CRASH, "the child was killed by SIGSEGV"),
+        (Exit(signal=63), Failure.CRASH, "the child was killed by signal 63"),
+    ],
+)
+def test_a_child_without_a_last_word_still_has_a_verdict(ending: Exit, failure: Failure, message: str) -> None:
+    verdict = judge(ending, page_with(), [])
+    assert (verdict.failure, verdict.message) == (failure, message)
+
+
+def test_every_exit_status_is_known() -> None:
+    statuses = [value for name, value in vars(exit_status).items() if name.isupper()]
+    for status in statuses:
+        assert "unknown status" not in judge(Exit(status=status), page_with(), []).message
+
+
+def test_a_rate_that_was_not_reached_is_no_io_error() -> None:
+    for text in ("rate_min: 3 KiB/s is below 1 MiB/s", "rate_iops_min: 3 is below 100"):
+        verdict = judge(Exit(status=exit_status.JOB_FAILED), page_with(text), [])
+        assert (verdict.failure, verdict.message) == (Failure.RATE_MIN, text)
+
+
+def test_the_last_error_is_the_reason() -> None:
+    assert reason(["error: first", "error: second", "warning: no"]) == "second"
+    assert reason(["Traceback", "ValueError: x"]) == "ValueError: x"
+    assert reason([]) == ""
+
+
+def test_a_late_child_tells_what_it_said_of_itself() -> None:
+    verdict = judge_late(page_with("read at 4096: EIO"), "not finished after 15.0 s: killed")
+    assert verdict.failure == Failure.TIMEOUT
+    assert verdict.message == "not finished after 15.0 s: killed; read at 4096: EIO"
