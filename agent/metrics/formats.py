@@ -1,0 +1,31 @@
+"""Formats: which text format answers an Accept header, and its encoder."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from iovigil.agent.metrics.accept import preferences
+
+TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE: Final = openmetrics.CONTENT_TYPE_LATEST
+OPENMETRICS_VERSIONS: Final = ("", "0.0.1", "1.0.0")
+
+
+def choose(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """The encoder and content type for an Accept header; the classic text format when nothing better is asked for.
+
+    prometheus-client's own choice is not used: it ignores `q` and echoes any version it is asked for.
+    """
+    openmetrics_q = text_q = 0.0
+    for value, parameters, q in preferences(accept):
+        match value:
+            case "application/openmetrics-text" if parameters.get("version", "") in OPENMETRICS_VERSIONS:
+                openmetrics_q = max(openmetrics_q, q)
+            case "text/plain" | "text/*" | "*/*":
+                text_q = max(text_q, q)
+    if openmetrics_q and openmetrics_q >= text_q:
+        return openmetrics.generate_latest, OPENMETRICS_TYPE
+    return generate_latest, TEXT_TYPE

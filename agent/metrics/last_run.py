@@ -1,0 +1,45 @@
+"""The last run's measurements: exact latency quantiles and rates, for alerts that buckets are too coarse for."""
+
+from iovigil.agent.ledger import ProbeEntry
+from iovigil.agent.metrics.family import Family
+from iovigil.agent.metrics.operations import NAMES, transfers
+from iovigil.agent.metrics.scrape import Scrape
+from iovigil.engines.stats import Counter, Latency
+
+OPERATION = ("disk", "probe", "operation")
+QUANTILES = {"0.5": 0.5, "0.99": 0.99, "0.999": 0.999, "1": 1.0}
+
+# `q` and not `quantile`: promtool refuses that label on a gauge.
+LAST_RUN_LATENCY = Family(
+    "gauge",
+    "iovigil_last_run_latency_seconds",
+    "Exact latency quantiles of the last run.",
+    (*OPERATION, "q"),
+    "seconds",
+    values={"q": tuple(QUANTILES)},
+)
+LAST_RUN_LATENCY_MEAN = Family(
+    "gauge", "iovigil_last_run_latency_mean_seconds", "Mean latency of the last run.", OPERATION, "seconds"
+)
+LAST_RUN_BYTES_PER_SECOND = Family(
+    "gauge", "iovigil_last_run_bytes_per_second", "Throughput of the last run.", OPERATION, "bytes"
+)
+LAST_RUN_IOS_PER_SECOND = Family("gauge", "iovigil_last_run_ios_per_second", "I/O rate of the last run.", OPERATION)
+
+
+def fill(scrape: Scrape, entry: ProbeEntry) -> None:
+    if entry.last is None:
+        return
+    page = entry.last.page
+    for ddir in transfers(entry.last.options):
+        where = (entry.disk, entry.probe, NAMES[ddir])
+        latency = page.histogram(Latency.CLAT, ddir)
+        # A run that completed no I/O has no latency, and one that never got going has no rate: 0 would be a lie.
+        if latency.count:
+            for label, q in QUANTILES.items():
+                scrape.add(LAST_RUN_LATENCY, latency.quantile_ns(q) / 1e9, *where, label)
+            scrape.add(LAST_RUN_LATENCY_MEAN, latency.mean_ns / 1e9, *where)
+        if runtime_ns := page.runtime_ns(ddir):
+            runtime_s = runtime_ns / 1e9
+            scrape.add(LAST_RUN_BYTES_PER_SECOND, page.counter(Counter.BYTES, ddir) / runtime_s, *where)
+            scrape.add(LAST_RUN_IOS_PER_SECOND, page.counter(Counter.IOS, ddir) / runtime_s, *where)

@@ -1,0 +1,25 @@
+"""Operations: which directions of I/O a probe has, and what the `operation` label calls them."""
+
+from typing import Final
+
+from iovigil.engines.options import JobOptions
+
+# The numbers of engines/io_u.pxd's Ddir.
+READ: Final = 0
+WRITE: Final = 1
+SYNC: Final = 3
+
+NAMES: Final = {READ: "read", WRITE: "write", SYNC: "sync"}
+
+
+def transfers(options: JobOptions) -> tuple[int, ...]:
+    """Directions in which the job moves data; a verify phase reads."""
+    reads = (READ,) if options.does_read or options.reads_back else ()
+    writes = (WRITE,) if options.does_write else ()
+    return reads + writes
+
+
+def fallible(options: JobOptions) -> tuple[int, ...]:
+    """Directions that can return an error: a failed fsync is lost data although it moves none."""
+    is_synced = options.does_write and (options.fsync or options.fdatasync or options.end_fsync)
+    return transfers(options) + ((SYNC,) if is_synced else ())

@@ -1,0 +1,35 @@
+"""Verification: how much was read back and checked, and what was wrong with it."""
+
+from iovigil.agent.ledger import ProbeEntry
+from iovigil.agent.metrics.family import Family
+from iovigil.agent.metrics.operations import READ, WRITE
+from iovigil.agent.metrics.scrape import Scrape
+from iovigil.engines.stats import Counter, Mismatch, StatsPage
+
+PROBE = ("disk", "probe")
+KINDS = {kind: name.lower() for name, kind in Mismatch.__members__.items()}
+
+VERIFIED_BYTES = Family("counter", "iovigil_verified_bytes_total", "Bytes read back and checked.", PROBE, "bytes")
+VERIFY_MISMATCHES = Family(
+    "counter",
+    "iovigil_verify_mismatches_total",
+    "Blocks that failed verification, by kind.",
+    (*PROBE, "kind"),
+    values={"kind": tuple(KINDS.values())},
+)
+VERIFY_LAST_MISMATCH = Family(
+    "gauge",
+    "iovigil_verify_last_mismatch_timestamp_seconds",
+    "Unix time of the last mismatch; 0 if never; survives restarts.",
+    PROBE,
+    "seconds",
+)
+
+
+def fill(scrape: Scrape, entry: ProbeEntry, view: StatsPage) -> None:
+    where = (entry.disk, entry.probe)
+    verified = sum(view.counter(Counter.VERIFIED_BYTES, ddir) for ddir in (READ, WRITE))
+    scrape.add(VERIFIED_BYTES, verified, *where)
+    for kind, label in KINDS.items():
+        scrape.add(VERIFY_MISMATCHES, view.mismatch(kind), *where, label)
+    scrape.add(VERIFY_LAST_MISMATCH, entry.last_mismatch_unix, *where)

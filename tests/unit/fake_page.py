@@ -1,0 +1,82 @@
+"""A stats page whose every figure a test sets by hand; the real one is written by a job alone."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from iovigil.agent.ledger import RunResult
+from iovigil.engines.latency import Histogram
+from iovigil.engines.options import JobOptions
+from iovigil.engines.stats import MismatchRecord, RateSamples, RunState, Usage
+
+NO_SAMPLES = RateSamples(0, 0.0, 0.0, 0.0, 0.0)
+NO_USAGE = Usage(0.0, 0.0, 0, 0, 0, 0)
+
+
+@dataclass
+class FakePage:
+    counters: dict[tuple[int, int], int] = field(default_factory=dict)
+    histograms: dict[tuple[int, int], Histogram] = field(default_factory=dict)
+    runtimes_ns: dict[int, int] = field(default_factory=dict)
+    errors_by_ddir: dict[int, dict[int, int]] = field(default_factory=dict)
+    mismatch_counts: dict[int, int] = field(default_factory=dict)
+    records: list[MismatchRecord] = field(default_factory=list)
+    depth: list[int] = field(default_factory=lambda: [0] * 7)
+    bw: dict[int, RateSamples] = field(default_factory=dict)
+    iops: dict[int, RateSamples] = field(default_factory=dict)
+    state: RunState = RunState.EXITED
+    error: int = 0
+    first_error: int = 0
+    total_errors: int = 0
+    is_complete: bool = True
+    text: str = ""
+    unverified_bytes: int = 0
+    epoch_ns: int = 0
+    first_io_ns: int = 0
+    ended_ns: int = 0
+    usage: Usage = NO_USAGE
+
+    def counter(self, counter: int, ddir: int) -> int:
+        return self.counters.get((counter, ddir), 0)
+
+    def errors(self, ddir: int) -> dict[int, int]:
+        return self.errors_by_ddir.get(ddir, {})
+
+    def mismatch(self, kind: int) -> int:
+        return self.mismatch_counts.get(kind, 0)
+
+    def mismatches(self) -> list[MismatchRecord]:
+        return self.records
+
+    def histogram(self, kind: int, ddir: int) -> Histogram:
+        return self.histograms.get((kind, ddir), Histogram())
+
+    def runtime_ns(self, ddir: int) -> int:
+        return self.runtimes_ns.get(ddir, 0)
+
+    def depth_levels(self) -> list[int]:
+        return self.depth
+
+    def submits(self) -> list[int]:
+        return self.depth
+
+    def completes(self) -> list[int]:
+        return self.depth
+
+    def bw_samples(self, ddir: int) -> RateSamples:
+        return self.bw.get(ddir, NO_SAMPLES)
+
+    def iops_samples(self, ddir: int) -> RateSamples:
+        return self.iops.get(ddir, NO_SAMPLES)
+
+
+def histogram_of(*values_ns: int) -> Histogram:
+    histogram = Histogram()
+    for value_ns in values_ns:
+        histogram.record(value_ns)
+    return histogram
+
+
+def result_of(page: Any, options: JobOptions | None = None, **fields: Any) -> RunResult:
+    options = options or JobOptions(name="probe")
+    defaults = {"engine": options.ioengine, "started_unix": 1000.0, "ended_unix": 1001.5}
+    return RunResult(disk="d", probe=options.name, options=options, page=page, **{**defaults, **fields})

@@ -1,0 +1,23 @@
+"""Ledgers for tests of what is shown of them."""
+
+from typing import Any
+
+from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
+from iovigil.engines.options import JobOptions
+
+WRITE_AND_VERIFY = JobOptions(rw="randwrite", bs=65536, iodepth=8, verify="crc32c")
+READ = JobOptions(rw="randread", bs=4096)
+
+
+def probe(disk: str = "data0", name: str = "latency", options: JobOptions = READ, **fields: Any) -> ProbeEntry:
+    defaults = {"interval_s": 30.0, "timeout_s": 15.0, "engine": "io_uring"}
+    return ProbeEntry(disk=disk, probe=name, options=options, **{**defaults, **fields})
+
+
+def ledger_of(*entries: ProbeEntry, **fields: Any) -> Ledger:
+    """A ledger with these probes, and the disks they name present."""
+    ledger = Ledger(**fields)
+    for entry in entries:
+        ledger.disks.setdefault(entry.disk, DiskEntry(name=entry.disk, target="file", is_present=True))
+        ledger.probes[entry.disk, entry.probe] = entry
+    return ledger
