@@ -1,0 +1,193 @@
+"""The result of a run for people, at most 80 columns wide."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from iovigil.agent.fio import figures
+from iovigil.agent.fio.figures import DIRECTIONS, SYNC
+from iovigil.agent.ledger import Failure, RunResult
+from iovigil.engines.latency import Histogram
+from iovigil.engines.stats import Counter, Latency, MismatchRecord, StatsPage
+
+COLUMNS: Final = 80
+LABEL_WIDTH: Final = 10
+QUANTILES: Final = {"p50": 0.50, "p99": 0.99, "p99.9": 0.999}
+CELL_WIDTH: Final = 11
+DEPTH_NAMES: Final = ("1", "2", "4", "8", "16", "32", "64+")
+
+BYTE_UNITS: Final = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
+TIME_UNITS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000}
+COUNT_UNITS: Final = {"G": 10**9, "M": 10**6, "k": 10**3}
+
+FAILURE_WORDS: Final[Mapping[Failure, str]] = {
+    Failure.IO_ERROR: "I/O error",
+    Failure.VERIFY: "data corruption",
+    Failure.RATE_MIN: "slower than the minimum rate",
+    Failure.TIMEOUT: "did not end in time",
+    Failure.CRASH: "the worker died",
+    Failure.REFUSED: "target refused",
+    Failure.SETUP: "could not start",
+}
+
+
+def render(result: RunResult, target: str) -> str:
+    """The summary as text; `target` names what the job worked on."""
+    return "".join(f"{line}\n" for line in lines(result, target))
+
+
+def lines(result: RunResult, target: str) -> Iterator[str]:
+    page = result.page
+    yield from headline(result, target)
+    for name, ddir in DIRECTIONS.items():
+        if page.counter(Counter.IOS, ddir) or page.errors(ddir):
+            yield from direction(page, name, ddir)
+    if page.counter(Counter.IOS, SYNC):
+        yield from wrapped("sync", f"{page.counter(Counter.IOS, SYNC)} times")
+        yield from latency_table({"lat": page.histogram(Latency.LAT, SYNC)})
+    if any(page.depth_levels()):
+        yield from wrapped("depth", depths(page))
+        yield from wrapped("cpu", cpu(page))
+    for name, by_errno in figures.errors(page).items():
+        yield from wrapped("errors", f"{name}: " + ", ".join(f"{n} {error}" for error, n in by_errno.items()))
+    yield from verification(page)
+    yield from warnings(result)
+    yield from verdict(result)
+
+
+def headline(result: RunResult, target: str) -> Iterator[str]:
+    options = result.options
+    depth = f", iodepth {options.iodepth}" if options.iodepth > 1 else ""
+    where = f" on {target}" if target else ""
+    text = f"{options.name}: {options.rw}, {amount(options.bs)}{depth}, {result.engine}{where}"
+    yield from textwrap.wrap(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def direction(page: StatsPage, name: str, ddir: int) -> Iterator[str]:
+    size, ios, runtime_ns = page.counter(Counter.BYTES, ddir), page.counter(Counter.IOS, ddir), page.runtime_ns(ddir)
+    # Not in fio's whole milliseconds: over a short job they would contradict the time beside them.
+    iops, rate = (n * 1e9 / runtime_ns if runtime_ns else 0.0 for n in (ios, size))
+    done = f"{amount(size)} in {duration(runtime_ns)}, {ios} I/Os"
+    yield from wrapped(name, f"{count(iops)} IOPS, {amount(rate)}/s ({done})")
+    kinds = (Latency.SLAT, Latency.CLAT, Latency.LAT)
+    yield from latency_table({figures.name_of(kind): page.histogram(kind, ddir) for kind in kinds})
+
+
+def latency_table(histograms: Mapping[str, Histogram]) -> Iterator[str]:
+    """A row for each histogram that has samples."""
+    if not any(histogram.count for histogram in histograms.values()):
+        return
+    yield row("", ["mean", *QUANTILES, "max"])
+    for name, histogram in histograms.items():
+        if histogram.count:
+            quantiles_ns = [histogram.quantile_ns(q) for q in QUANTILES.values()]
+            yield row(name, [duration(ns) for ns in (histogram.mean_ns, *quantiles_ns, histogram.max_ns)])
+
+
+def row(name: str, cells: list[str]) -> str:
+    return f"    {name:<{LABEL_WIDTH - 4}}" + "".join(f"{cell:>{CELL_WIDTH}}" for cell in cells)
+
+
+def depths(page: StatsPage) -> str:
+    levels = page.depth_levels()
+    shares = {name: figures.percent(n, sum(levels)) for name, n in zip(DEPTH_NAMES, levels, strict=True) if n}
+    return ", ".join(f"{name}: {share:.1f}%" for name, share in shares.items())
+
+
+def cpu(page: StatsPage) -> str:
+    usage, runtime_ms = page.usage, figures.job_runtime_ms(page)
+    user, system = (figures.percent(s * 1000, runtime_ms) for s in (usage.user_s, usage.system_s))
+    return f"user {user:.1f}%, system {system:.1f}%, {count(usage.context_switches)} context switches"
+
+
+def verification(page: StatsPage) -> Iterator[str]:
+    """What was read back and checked, and what was wrong with it."""
+    checked, unchecked = figures.verified_bytes(page), page.unverified_bytes
+    wrong = {kind: n for kind, n in figures.mismatches(page).items() if n}
+    if checked or unchecked or wrong:
+        yield from wrapped("verify", f"{amount(checked)} checked{'' if wrong else ', no mismatch'}")
+    if wrong:
+        blocks = sum(wrong.values())
+        kinds = ", ".join(f"{n} {kind}" for kind, n in wrong.items())
+        yield from wrapped("", f"DATA CORRUPTION in {blocks} {'block' if blocks == 1 else 'blocks'}: {kinds}")
+        records = page.mismatches()
+        for record in records:
+            yield from wrapped("", mismatch(record))
+        if blocks > len(records):
+            yield from wrapped("", f"and {blocks - len(records)} more")
+
+
+def mismatch(record: MismatchRecord) -> str:
+    parts = [f"{figures.name_of(record.kind)} at offset {record.offset}, {amount(record.length)}"]
+    if record.first_byte >= 0:
+        parts.append(f"first wrong byte at {record.first_byte}")
+    if record.expected:
+        parts.append(f"write {record.expected} expected, {record.found} found")
+    elif record.found:
+        parts.append(f"by its header of write {record.found}")
+    return "; ".join(parts)
+
+
+def warnings(result: RunResult) -> Iterator[str]:
+    page = result.page
+    if page.unverified_bytes:
+        yield from wrapped("warning", f"{amount(page.unverified_bytes)} written but not read back for lack of time")
+    if page.total_errors and result.options.continue_on_error != "none":
+        yield from wrapped("warning", f"{page.total_errors} errors were passed over (continue_on_error)")
+    for name, ddir in DIRECTIONS.items():
+        if page.counter(Counter.SHORT_IOS, ddir):
+            yield from wrapped("warning", f"{page.counter(Counter.SHORT_IOS, ddir)} {name}s were short")
+
+
+def verdict(result: RunResult) -> Iterator[str]:
+    if result.failure is not None:
+        yield from wrapped("FAILED", cause(result))
+    elif result.message:
+        yield from wrapped("note", result.message)
+
+
+def cause(result: RunResult) -> str:
+    """Why a failed run failed."""
+    if result.failure is None:
+        return ""
+    words = FAILURE_WORDS[result.failure]
+    return f"{words}: {result.message}" if result.message else words
+
+
+def wrapped(label: str, text: str) -> Iterator[str]:
+    """A labelled line, continued under its own text."""
+    yield from textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=f"  {label:<{LABEL_WIDTH - 2}}",
+        subsequent_indent=" " * LABEL_WIDTH,
+        break_on_hyphens=False,
+    )
+
+
+def amount(size: float) -> str:
+    """A number of bytes: 4 KiB, 1.50 MiB."""
+    return scaled(size, BYTE_UNITS, "B")
+
+
+def duration(ns: float) -> str:
+    """A time: 812 ns, 1.25 ms."""
+    return scaled(ns, TIME_UNITS, "ns")
+
+
+def count(value: float) -> str:
+    """A count or a rate: 812, 4214k."""
+    return digits(value) if value < 10_000 else scaled(value, COUNT_UNITS, "").replace(" ", "")
+
+
+def scaled(value: float, units: Mapping[str, int], smallest: str) -> str:
+    """The value in the largest unit it reaches, with three digits."""
+    unit, worth = next(((unit, worth) for unit, worth in units.items() if value >= worth), (smallest, 1))
+    return f"{digits(value / worth)} {unit}".rstrip()
+
+
+def digits(value: float) -> str:
+    """Three digits, and no fraction where there is none."""
+    if value == int(value) or value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,191 @@
+"""The JSON document: fio's schema, and our additions beside it."""
+
+import errno
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from fake_page import FakePage, histogram_of, result_of
+
+from iovigil.agent.fio import json_output
+from iovigil.agent.ledger import Failure
+from iovigil.engines.options import JobOptions
+from iovigil.engines.stats import Counter, Latency, Mismatch, MismatchRecord, RateSamples, Usage
+
+READ, WRITE, TRIM, SYNC = range(4)
+
+
+def job_of(page: FakePage, options: JobOptions | None = None, **fields: Any) -> dict[str, Any]:
+    document = json_output.document(result_of(page, options, **fields), {}, {"name": "probe"})
+    job: dict[str, Any] = document["jobs"][0]
+    return job
+
+
+def reading_page() -> FakePage:
+    """1000 reads of 4 KiB in 0.5 s."""
+    return FakePage(
+        counters={(Counter.IOS, READ): 1000, (Counter.BYTES, READ): 4096_000},
+        runtimes_ns={READ: 499_999_001},
+        histograms={
+            (Latency.SLAT, READ): histogram_of(5, 7),
+            (Latency.CLAT, READ): histogram_of(*range(1, 101)),
+            (Latency.LAT, READ): histogram_of(1, 3, 15, 999, 1_500, 400_000, 3_000_000, 2_500_000_000),
+        },
+        depth=[1, 0, 3, 0, 0, 0, 0],
+        epoch_ns=1_000_000_000,
+        ended_ns=1_500_000_000,
+        usage=Usage(0.25, 0.05, 7, 1, 2, 0),
+    )
+
+
+def test_rates_are_bytes_and_ios_over_the_runtime_rounded_up() -> None:
+    read = job_of(reading_page())["read"]
+    assert read["runtime"] == 500
+    assert read["io_kbytes"] == 4000
+    assert read["bw_bytes"] == 8_192_000
+    assert read["bw"] == 8000
+    assert read["iops"] == 2000.0
+
+
+def test_a_direction_without_io_is_all_zero() -> None:
+    trim = job_of(reading_page())["trim"]
+    assert trim["bw"] == trim["runtime"] == trim["total_ios"] == trim["clat_ns"]["N"] == 0
+    assert "percentile" not in trim["clat_ns"]
+
+
+def test_percentiles_stand_in_clat_alone_under_six_decimals() -> None:
+    read = job_of(reading_page())["read"]
+    assert list(read["clat_ns"]["percentile"])[-2:] == ["99.950000", "99.990000"]
+    assert read["clat_ns"]["percentile"]["50.000000"] == 50
+    assert read["clat_ns"]["percentile"]["99.990000"] == 100
+    assert "percentile" not in read["slat_ns"]
+    assert "percentile" not in read["lat_ns"]
+
+
+def test_bins_appear_in_json_plus_only() -> None:
+    result = result_of(reading_page())
+    plain = json_output.document(result, {}, {})["jobs"][0]["read"]["clat_ns"]
+    plus = json_output.document(result, {}, {}, with_bins=True)["jobs"][0]["read"]["clat_ns"]
+    assert "bins" not in plain
+    assert plus["bins"] == {str(ns): 1 for ns in range(1, 101)}
+
+
+def test_the_latency_distribution_places_each_io_below_its_step() -> None:
+    job = job_of(reading_page())
+    one = 12.5
+    assert {step for step, share in job["latency_ns"].items() if share == one} == {"2", "4", "20", "1000"}
+    assert {step for step, share in job["latency_us"].items() if share == one} == {"2", "500"}
+    assert {step for step, share in job["latency_ms"].items() if share == one} == {"4", ">=2000"}
+    shares = [share for unit in ("ns", "us", "ms") for share in job[f"latency_{unit}"].values()]
+    assert sum(shares) == pytest.approx(100)
+
+
+def test_the_latency_distribution_covers_all_directions() -> None:
+    page = FakePage(histograms={(Latency.LAT, READ): histogram_of(1), (Latency.LAT, WRITE): histogram_of(5_000)})
+    job = job_of(page)
+    assert job["latency_ns"]["2"] == job["latency_us"]["10"] == 50.0
+
+
+def test_cpu_is_a_share_of_the_job_runtime() -> None:
+    job = job_of(reading_page())
+    assert (job["job_runtime"], job["usr_cpu"], job["sys_cpu"]) == (500, 50.0, 10.0)
+    assert (job["ctx"], job["majf"], job["minf"]) == (7, 1, 2)
+
+
+def test_a_killed_job_takes_its_runtime_from_its_longest_direction() -> None:
+    page = reading_page()
+    page.ended_ns = 0
+    assert job_of(page)["job_runtime"] == 500
+
+
+def test_depths_are_shares_that_sum_to_a_hundred() -> None:
+    levels = job_of(reading_page())["iodepth_level"]
+    assert (levels["1"], levels["4"]) == (25.0, 75.0)
+
+
+def test_rate_samples_are_whole_numbers_where_fio_has_them_whole() -> None:
+    page = reading_page()
+    page.bw = {READ: RateSamples(2, 7000.4, 9000.6, 8000.0, 1.5)}
+    read = job_of(page)["read"]
+    assert (read["bw_min"], read["bw_max"], read["bw_samples"]) == (7000, 9001, 2)
+    assert (read["bw_mean"], read["bw_dev"], read["bw_agg"]) == (8000.0, 1.5, 100.0)
+
+
+def test_sync_has_its_own_latency() -> None:
+    page = FakePage(counters={(Counter.IOS, SYNC): 1}, histograms={(Latency.LAT, SYNC): histogram_of(100)})
+    sync = job_of(page)["sync"]
+    assert sync["total_ios"] == sync["lat_ns"]["N"] == 1
+    assert sync["lat_ns"]["percentile"]["1.000000"] == 100
+
+
+def test_total_err_is_shown_when_errors_may_be_passed_over() -> None:
+    page = FakePage(total_errors=3, first_error=errno.EIO)
+    assert "total_err" not in job_of(page)
+    job = job_of(page, JobOptions(continue_on_error="all"))
+    assert (job["total_err"], job["first_error"]) == (3, errno.EIO)
+
+
+def test_a_failure_without_errno_is_an_error_all_the_same() -> None:
+    assert job_of(FakePage())["error"] == 0
+    for failure in Failure:
+        assert job_of(FakePage(), failure=failure)["error"] > 0
+    assert job_of(FakePage(error=errno.ENOSPC), failure=Failure.IO_ERROR)["error"] == errno.ENOSPC
+
+
+def test_our_additions_tell_what_was_wrong_and_where() -> None:
+    page = FakePage(
+        counters={(Counter.VERIFIED_BYTES, READ): 8192},
+        mismatch_counts={Mismatch.STALE: 2},
+        records=[MismatchRecord(Mismatch.STALE, 4096, 4096, 4100, 7, 3)],
+        errors_by_ddir={READ: {errno.EIO: 2, 0: 1}},
+        unverified_bytes=512,
+    )
+    added = job_of(page, failure=Failure.VERIFY, message="bad block")["iovigil"]
+    assert added["mismatches"] == {"checksum": 0, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0}
+    assert added["first_mismatches"] == [
+        {"kind": "stale", "offset": 4096, "length": 4096, "first_byte": 4100, "expected": 7, "found": 3}
+    ]
+    assert added["errors"] == {"read": {"EIO": 2, "other": 1}}
+    assert (added["verified_bytes"], added["unverified_bytes"]) == (8192, 512)
+    assert (added["failure"], added["message"], added["state"]) == ("verify", "bad block", "exited")
+
+
+def test_the_outer_braces_are_the_only_ones_alone_on_their_lines() -> None:
+    lines = json_output.render(result_of(FakePage()), {"bs": "4k"}, {"name": "probe"}).splitlines()
+    assert lines[0] == "{"
+    assert lines[-1] == "}"
+    assert lines.count("{") == lines.count("}") == 1
+
+
+def test_options_are_shown_as_they_were_given() -> None:
+    document = json.loads(json_output.render(result_of(FakePage()), {"bs": "4k"}, {"name": "p", "time_based": "1"}))
+    assert document["global options"] == {"bs": "4k"}
+    assert document["jobs"][0]["job options"] == {"name": "p", "time_based": "1"}
+
+
+def key_paths(value: Any, path: str = "") -> list[str]:
+    """Every key of a document with the keys above it, in the order they stand there."""
+    if isinstance(value, dict):
+        return [
+            found for key, below in value.items() for found in [f"{path}/{key}", *key_paths(below, f"{path}/{key}")]
+        ]
+    if isinstance(value, list):
+        return [found for below in value for found in key_paths(below, f"{path}[]")]
+    return []
+
+
+@pytest.mark.requires_fio
+@pytest.mark.parametrize("continue_on_error", ["none", "all"])
+def test_no_key_of_fio_is_missing_and_they_keep_its_order(continue_on_error: str) -> None:
+    given = {"name": "p", "ioengine": "null", "size": "1m", "rw": "randrw", "continue_on_error": continue_on_error}
+    words = [f"--{name}={value}" for name, value in given.items()]
+    run = subprocess.run(
+        ["fio", "--bs=4k", *words, "--output-format=json"], capture_output=True, text=True, check=True, timeout=30
+    )
+    theirs = key_paths(json.loads(run.stdout))
+    page = reading_page()
+    page.histograms |= {(Latency.CLAT, WRITE): histogram_of(1)}
+    options = JobOptions(name="p", ioengine="null", continue_on_error=continue_on_error)  # type: ignore[arg-type]
+    ours = key_paths(json_output.document(result_of(page, options), {"bs": "4k"}, given))
+    assert [key for key in ours if key in set(theirs)] == theirs
