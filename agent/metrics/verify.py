@@ -10,6 +10,13 @@ PROBE = ("disk", "probe")
 KINDS = {kind: name.lower() for name, kind in Mismatch.__members__.items()}
 
 VERIFIED_BYTES = Family("counter", "iovigil_verified_bytes_total", "Bytes read back and checked.", PROBE, "bytes")
+UNVERIFIED_BYTES = Family(
+    "counter",
+    "iovigil_unverified_bytes_total",
+    "Bytes that a verify run wrote and had no time to read back.",
+    PROBE,
+    "bytes",
+)
 VERIFY_MISMATCHES = Family(
     "counter",
     "iovigil_verify_mismatches_total",
@@ -20,7 +27,7 @@ VERIFY_MISMATCHES = Family(
 VERIFY_LAST_MISMATCH = Family(
     "gauge",
     "iovigil_verify_last_mismatch_timestamp_seconds",
-    "Unix time of the last mismatch; 0 if never; survives restarts.",
+    "Unix time of the last mismatch; 0 if none since the agent started.",
     PROBE,
     "seconds",
 )
@@ -30,6 +37,7 @@ def fill(scrape: Scrape, entry: ProbeEntry, view: StatsPage) -> None:
     where = (entry.disk, entry.probe)
     verified = sum(view.counter(Counter.VERIFIED_BYTES, ddir) for ddir in (READ, WRITE))
     scrape.add(VERIFIED_BYTES, verified, *where)
+    scrape.add(UNVERIFIED_BYTES, view.unverified_bytes, *where)
     for kind, label in KINDS.items():
         scrape.add(VERIFY_MISMATCHES, view.mismatch(kind), *where, label)
     scrape.add(VERIFY_LAST_MISMATCH, entry.last_mismatch_unix, *where)
