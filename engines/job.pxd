@@ -81,7 +81,7 @@ cdef class Job:
     cdef void fail(self, io_u *io, int error) noexcept nogil
     cdef void stop_early(self) noexcept nogil
     cdef void fail_engine(self, int error) noexcept nogil
-    cdef int sync_target(self, bint is_data_only) noexcept nogil
+    cdef void sync_target(self) noexcept nogil
     cdef void think(self) noexcept nogil
     cdef void enter(self, int state) noexcept nogil
     cdef void begin_phase(self, uint64_t now) noexcept nogil

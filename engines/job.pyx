@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
-from posix.unistd cimport fdatasync, fsync
+from posix.unistd cimport fsync
 
 from iovigil.engines.clock cimport clock_source, now_ns
 from iovigil.engines.io_u cimport BUSY, DATASYNC, QUEUED, READ, SYNC, WRITE, QueueStatus, io_u
@@ -192,9 +192,6 @@ cdef class Job:
         cdef rusage before, after
         if self.options.invalidate and self.fd >= 0:
             posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
-        if self.fd >= 0:
-            # Readahead would move what a random job never asks for.
-            posix_fadvise(self.fd, 0, 0, POSIX_FADV_RANDOM if self.work.is_random else POSIX_FADV_SEQUENTIAL)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
             self.run_phases()
@@ -267,11 +264,9 @@ cdef class Job:
                 self.enter(RunState.RAMP if self.is_ramping else RunState.RUNNING)
                 self.phase(False, end)
                 budget -= left - self.ios_left
-                if self.options.end_fsync and self.has_written and self.sync_target(False):
-                    break
+                if self.has_written and (self.options.end_fsync or reads_back):
+                    self.sync_target()
                 if reads_back and not self.failure.error and not slot_get(&self.page.stop):
-                    if self.sync_target(False):
-                        break
                     posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
                     self.ios_left = <uint64_t>-1
                     self.enter(RunState.VERIFYING)
@@ -310,6 +305,10 @@ cdef class Job:
         self.next_check_ns = 0
         self.drawn_ddir = -1
         self.think_left = self.options.thinktime_blocks
+        if self.fd >= 0:
+            # Readahead would move what a random job never asks for; the check goes in order of offset.
+            posix_fadvise(self.fd, 0, 0,
+                          POSIX_FADV_RANDOM if self.work.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
         pace_start(&self.pace, now)
         self.begin_phase(now)
 
@@ -608,13 +607,13 @@ cdef class Job:
         self.failure.ddir = READ if self.options.does_read or self.is_checking else WRITE
         self.is_over = True
 
-    cdef int sync_target(self, bint is_data_only) noexcept nogil:
-        """fsync outside the queue; counts and keeps an error, and returns it."""
+    cdef void sync_target(self) noexcept nogil:
+        """fsync outside the queue; its error counts, and ends the job, as that of a write does."""
         cdef int error = 0
         if self.fd < 0:
-            return 0
+            return
         self.enter(RunState.FSYNCING)
-        while fdatasync(self.fd) if is_data_only else fsync(self.fd):
+        while fsync(self.fd):
             error = c_errno
             if error != EINTR or slot_get(&self.page.stop):
                 break
@@ -622,12 +621,10 @@ cdef class Job:
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
             slot_add(&self.page.total_errors, 1)
-            if not self.options.passed & PASS_WRITE:
+            if not self.options.passed & PASS_WRITE and not self.failure.error:
                 self.failure.error = error
                 self.failure.ddir = SYNC
                 self.failure.length = 0
-                return error
-        return 0
 
     cdef void think(self) noexcept nogil:
         """thinktime: first on the CPU, then asleep."""

@@ -6,16 +6,16 @@ from iovigil.engines.job_options cimport job_options
 from iovigil.engines.stats cimport stats_page
 
 
-# Bytes and I/Os per direction at one moment.
+# How far one direction had come at one moment. Its time stands still while a phase of the other runs.
 cdef struct progress:
-    uint64_t at_ns
-    uint64_t bytes[2]
-    uint64_t ios[2]
+    uint64_t time_ns
+    uint64_t bytes
+    uint64_t ios
 
 
 cdef struct rates:
-    progress sampled
-    progress judged
+    progress sampled[2]
+    progress judged[2]
     uint64_t next_sample_ns
     uint64_t next_judgement_ns
     bint is_missed  # a minimum rate was not met: what follows says which

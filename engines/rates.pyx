@@ -14,56 +14,60 @@ cdef enum:
 cdef void rates_start(rates *self, uint64_t epoch_ns) noexcept nogil:
     """Count from `epoch_ns`, where measuring begins."""
     memset(self, 0, sizeof(rates))
-    self.sampled.at_ns = epoch_ns
     self.next_sample_ns = epoch_ns + SAMPLE_NS
     self.next_judgement_ns = epoch_ns + SETTLE_NS
 
 
 cdef void rates_look(rates *self, stats_page *page, const job_options *options, uint64_t now) noexcept nogil:
-    """Take the sample or pass the judgement that is due, if one is."""
+    """Take the samples and pass the judgements that are due."""
+    cdef int ddir
     if now >= self.next_sample_ns:
-        sample(self, page, now)
+        for ddir in range(2):
+            sample(&self.sampled[ddir], page, ddir, now)
         self.next_sample_ns = now + SAMPLE_NS
     if now >= self.next_judgement_ns:
-        judge(self, page, options, now)
         self.next_judgement_ns = now + 1000 * options.ratecycle
-
-
-cdef inline void note(progress *self, const stats_page *page, uint64_t now) noexcept nogil:
-    cdef int ddir
-    self.at_ns = now
-    for ddir in range(2):
-        self.bytes[ddir] = page.counter[<int>Counter.BYTES][ddir]
-        self.ios[ddir] = page.counter[<int>Counter.IOS][ddir]
-
-
-cdef void sample(rates *self, stats_page *page, uint64_t now) noexcept nogil:
-    """One sample of throughput (KiB/s) and I/O rate for every direction that moved."""
-    cdef progress current
-    cdef int ddir
-    cdef double seconds = <double>(now - self.sampled.at_ns) / 1e9
-    note(&current, page, now)
-    for ddir in range(2):
-        if current.ios[ddir] != self.sampled.ios[ddir]:
-            add(&page.bw[ddir], <double>(current.bytes[ddir] - self.sampled.bytes[ddir]) / 1024 / seconds)
-            add(&page.iops[ddir], <double>(current.ios[ddir] - self.sampled.ios[ddir]) / seconds)
-    self.sampled = current
-
-
-cdef void judge(rates *self, const stats_page *page, const job_options *options, uint64_t now) noexcept nogil:
-    """Hold every direction of the running phase against its minimum, over the time since the last judgement."""
-    cdef progress current
-    cdef int ddir
-    cdef double seconds = <double>(now - self.judged.at_ns) / 1e9
-    note(&current, page, now)
-    if self.judged.at_ns:  # else this one only says where counting starts
         for ddir in range(2):
-            if page.phase_ddirs & (1 << ddir):
-                hold(self, ddir, False, <double>(current.bytes[ddir] - self.judged.bytes[ddir]) / seconds,
-                     <double>options.rate_min[ddir])
-                hold(self, ddir, True, <double>(current.ios[ddir] - self.judged.ios[ddir]) / seconds,
-                     <double>options.rate_iops_min[ddir])
-    self.judged = current
+            judge(self, page, options, ddir, now)
+
+
+cdef inline progress reached(const stats_page *page, int ddir, uint64_t now) noexcept nogil:
+    cdef progress current
+    current.time_ns = page.runtime_ns[ddir]
+    if page.phase_ns and page.phase_ddirs & (1 << ddir):
+        current.time_ns += now - page.phase_ns
+    current.bytes = page.counter[<int>Counter.BYTES][ddir]
+    current.ios = page.counter[<int>Counter.IOS][ddir]
+    return current
+
+
+cdef void sample(progress *last, stats_page *page, int ddir, uint64_t now) noexcept nogil:
+    """One sample of throughput (KiB/s) and I/O rate, if the direction was at work."""
+    cdef progress current = reached(page, ddir, now)
+    cdef double seconds = <double>(current.time_ns - last.time_ns) / 1e9
+    if current.ios != last.ios and seconds > 0:
+        add(&page.bw[ddir], <double>(current.bytes - last.bytes) / 1024 / seconds)
+        add(&page.iops[ddir], <double>(current.ios - last.ios) / seconds)
+    last[0] = current
+
+
+cdef void judge(rates *self, const stats_page *page, const job_options *options, int ddir,
+                uint64_t now) noexcept nogil:
+    """Hold a direction against its minimum over its last ratecycle, once it has run long enough to have settled."""
+    cdef progress *last = &self.judged[ddir]
+    cdef progress current = reached(page, ddir, now)
+    cdef uint64_t due_ns = last.time_ns + 1000 * options.ratecycle if last.time_ns else <uint64_t>SETTLE_NS
+    cdef double seconds = <double>(current.time_ns - last.time_ns) / 1e9
+    if current.time_ns < due_ns:
+        # Phases of the other direction took some of the time: look again when the window can be full.
+        if page.phase_ddirs & (1 << ddir):
+            self.next_judgement_ns = min(self.next_judgement_ns, now + due_ns - current.time_ns)
+    elif not last.time_ns:
+        last[0] = current  # the first judgement counts from here
+    else:
+        hold(self, ddir, False, <double>(current.bytes - last.bytes) / seconds, <double>options.rate_min[ddir])
+        hold(self, ddir, True, <double>(current.ios - last.ios) / seconds, <double>options.rate_iops_min[ddir])
+        last[0] = current
 
 
 cdef inline void hold(rates *self, int ddir, bint is_iops, double rate, double least) noexcept nogil:
