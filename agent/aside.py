@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +11,9 @@ T = TypeVar("T")
 
 
 async def call(function: Callable[[], T], deadline_s: float) -> T:
-    """The function's result, from a thread of its own. Raises TimeoutError, and what the function raises.
+    """The function's result, from a thread of its own.
+
+    Raises TimeoutError, OSError where no thread is to be had, and what the function raises.
 
     Not asyncio.to_thread: its pool is joined when the loop closes and when the interpreter ends,
     so that one hung call would keep the agent from ending. A daemon thread is simply left behind.
@@ -35,6 +38,9 @@ async def call(function: Callable[[], T], deadline_s: float) -> T:
         with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody waits any more
             loop.call_soon_threadsafe(deliver, value, error)
 
-    threading.Thread(target=work, name="aside", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="aside", daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
     async with asyncio.timeout(deadline_s):
         return await outcome

@@ -12,13 +12,19 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
     """A ledger for the configuration; accounts that are in both go on with their totals and counts."""
     old = old or Ledger()
     ledger = Ledger(workers_running=old.workers_running, workers_abandoned=old.workers_abandoned)
+    # A name given to another device must not hand it the serial number and the mismatches of the one before,
+    # nor an account on which that one's last run is still to be booked.
+    kept = {disk.name for disk in config.disks if disk.name in old.disks and old.disks[disk.name].path == disk.path}
     for disk in config.disks:
-        disk_entry = old.disks.get(disk.name) or DiskEntry(name=disk.name)
-        disk_entry.target = "device" if disk.device else "file"
-        ledger.disks[disk.name] = disk_entry
+        ledger.disks[disk.name] = (
+            old.disks[disk.name]
+            if disk.name in kept
+            else DiskEntry(name=disk.name, target="device" if disk.device else "file", path=disk.path)
+        )
     for assignment in config.assignments():
         disk, probe = assignment.disk, assignment.probe
-        entry = old.probes.get((disk.name, probe.name)) or ProbeEntry(
+        known = old.probes.get((disk.name, probe.name)) if disk.name in kept else None
+        entry = known or ProbeEntry(
             disk=disk.name,
             probe=probe.name,
             options=probe.options,

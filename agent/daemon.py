@@ -126,6 +126,9 @@ class Daemon:
                 return self._refuse(error.problems)
             except TimeoutError:
                 return self._refuse([Problem(self._config.source, 0, "", f"not read within {LOAD_S:g} s")])
+            except Exception as error:  # the outermost loop of a reload: the gauge has to say that it failed
+                log.exception("reading the configuration failed: please report")
+                return self._refuse([Problem(self._config.source, 0, "", f"not read: {error}")])
             else:
                 self._adopt(config)
                 await self._presence.refresh(self._all_disks())

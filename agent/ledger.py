@@ -121,6 +121,8 @@ class DiskEntry:
     name: str
     target: str = ""
     """What jobs on it open: `file` or `device`."""
+    path: str = ""
+    """Which one that is; a disk of another path is another disk."""
     is_present: bool = False
     is_stuck: bool = False
     identity: dict[str, str] = field(default_factory=dict)

@@ -57,6 +57,10 @@ class Presence:
         except TimeoutError:
             log.warning("looking for the disks takes more than %g s; going by what was known", self._look_s)
             return
+        except OSError as error:
+            self._is_looking = False
+            log.warning("cannot look for the disks (%s); going by what was known", error.strerror)
+            return
         for (_, entry), finding in zip(wanted, findings, strict=True):
             if finding is not None:
                 self._note(entry, finding)
@@ -67,7 +71,9 @@ class Presence:
         except OSError as error:
             # sysfs entries vanish while they are read; the next look sees it whole.
             log.warning("disk %s: %s", disk.name, error, extra=fields(disk=disk.name))
-            return None
+        except Exception:  # the outermost loop of a look: what one device says of itself must not stop the probes
+            log.exception("disk %s: looking for it failed: please report", disk.name, extra=fields(disk=disk.name))
+        return None
 
     def _note(self, entry: DiskEntry, finding: Finding) -> None:
         reason = "" if finding.is_present else finding.reason or "not found"

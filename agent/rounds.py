@@ -52,14 +52,16 @@ class Rounds:
         self._last_s: float | None = None
 
     def adopt(self, turns: Iterable[Turn], now_unix: float) -> None:
-        """Go by a new plan. A turn that waits goes on waiting, where its grid is the same."""
+        """Go by a new plan. Where a turn's grid is the same it goes on: a start that has come is not lost."""
         known = self._turns
         self._turns = {(turn.disk.name, turn.entry.probe): turn for turn in turns}
         for key, turn in self._turns.items():
-            turn.plan(now_unix)
             old = known.get(key)
-            if old is not None and old.next_unix == turn.next_unix:
-                turn.due_unix = old.due_unix
+            # A phase is a fixed part of its interval: the same phase is the same interval.
+            if old is not None and old.phase_s == turn.phase_s:
+                turn.next_unix, turn.due_unix = old.next_unix, old.due_unix
+            else:
+                turn.plan(now_unix)
 
     async def tick(self, now_unix: float, now_s: float) -> None:
         """Start what is due and can be started. Raises nothing of its own."""

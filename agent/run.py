@@ -71,10 +71,10 @@ class Run:
         self.disk = disk
         self.entry = entry
         self.options: JobOptions = entry.options  # a reload may change the entry's
-        self.started_unix = time.time()
-        self.name = f"{entry.disk}/{entry.probe}/{self.started_unix:.3f}"
+        self.name = f"{entry.disk}/{entry.probe}/{time.time():.3f}"
         self.is_abandoned = False
         self.on_return: Callable[[], None] | None = None
+        self._started_s = time.monotonic()
         self._tools = tools
         self._is_probe_file = is_probe_file
         self._on_start = on_start
@@ -224,14 +224,16 @@ class Run:
         return ((now_ns or time.monotonic_ns()) - self._page.spawned_ns) / 1e9
 
     def _result(self, engine: str, verdict: Verdict) -> RunResult:
+        # Counted back from the end: a clock that was set in between must not change how long the run took.
+        ended_unix = time.time()
         return RunResult(
             disk=self.entry.disk,
             probe=self.entry.probe,
             options=self.options,
             engine=engine,
             page=self._page.copy(),
-            started_unix=self.started_unix,
-            ended_unix=time.time(),
+            started_unix=ended_unix - (time.monotonic() - self._started_s),
+            ended_unix=ended_unix,
             failure=verdict.failure,
             message=verdict.message,
             exit_status=self._ending.status if self._ending else None,

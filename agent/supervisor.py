@@ -112,8 +112,6 @@ class Supervisor:
     def adopt(self, ledger: Ledger) -> None:
         """Continue on new books, with what is known of children still there."""
         self.ledger = ledger
-        for run in self._abandoned.values():
-            self._mark(run, is_stuck=True)
         self._count()
 
     def _take(
@@ -151,7 +149,6 @@ class Supervisor:
             self._abandoned[target] = run
             run.entry.stuck = run.page
             run.on_return = lambda: self._return(run)
-            self._mark(run, is_stuck=True)
         self._count()
         self.on_end()
 
@@ -159,18 +156,15 @@ class Supervisor:
         """The child of an abandoned run has gone after all: its disk can be used again."""
         del self._abandoned[target_of(run.disk)]
         run.entry.stuck = None
-        self._mark(run, is_stuck=False)
         self._count()
         log.warning("disk %s is free again: its abandoned child has ended", run.disk.name, extra=run.fields)
         self.on_end()
 
-    def _mark(self, run: Run, *, is_stuck: bool) -> None:
-        if (disk := self.ledger.disks.get(run.disk.name)) is not None:
-            disk.is_stuck = is_stuck
-
     def _count(self) -> None:
         self.ledger.workers_running = len(self._running)
         self.ledger.workers_abandoned = len(self._abandoned)
+        for disk in self.ledger.disks.values():
+            disk.is_stuck = disk.path in self._abandoned
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)

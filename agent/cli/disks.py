@@ -134,7 +134,7 @@ def table(report: Sequence[dict[str, Any]]) -> list[str]:
 
 def cell(entry: dict[str, Any], column: str) -> str:
     if column == "size":
-        text = readable(entry["size_bytes"])
+        text = readable(entry["size_bytes"]) if entry["size_bytes"] else ""
     elif column == "used_by":
         text = " ".join(entry["used_by"])
     elif column in entry:

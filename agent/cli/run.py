@@ -82,9 +82,7 @@ class OneRun:
         messages: list[str] = []
         run = asyncio.ensure_future(
             # No fallback: whoever names an engine wants its figures, not another's.
-            self.supervisor.run(
-                self.disk, self.entry, fallback=False, is_probe_file=False, on_messages=messages.extend
-            )
+            self.supervisor.run(self.disk, self.entry, fallback=False, is_probe_file=False, on_messages=messages.extend)
         )
         await self.watch(run)
         result = await run

@@ -54,6 +54,14 @@ def load(path: str) -> Config:
 def parse(text: str, source: str) -> Config:
     """Return the configuration in `text`, which came from `source`; raise ConfigError."""
     report = Report(source)
+    try:
+        return read(text, report)
+    except RecursionError:
+        report.add(1, "", "is nested too deeply")
+        raise ConfigError(report.problems) from None
+
+
+def read(text: str, report: Report) -> Config:
     root = compose(text, report)
     root.refuse_unknown(list(TOP_KEYS))
     agent = read_agent(root)
@@ -64,7 +72,7 @@ def parse(text: str, source: str) -> Config:
     if report.problems:
         raise ConfigError(report.problems)
     return Config(
-        source=source,
+        source=report.file,
         sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
         agent=agent,
         disks=tuple(located.settings for located in disks),

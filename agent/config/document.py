@@ -23,13 +23,11 @@ class Report:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[Problem] = []
+        # An anchored mapping is read wherever it is used: the same words on the same line are one mistake.
+        self.problems: dict[Problem, None] = {}
 
     def add(self, line: int, key: str, reason: str) -> None:
-        problem = Problem(self.file, line, key, reason)
-        # An anchored mapping is read wherever it is used: the same words on the same line are one mistake.
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self.problems[Problem(self.file, line, key, reason)] = None
 
 
 class Entry(NamedTuple):
@@ -97,7 +95,8 @@ class Section:
 def compose(text: str, report: Report) -> Section:
     """Return the document in `text` as a section; raise ConfigError when it is not YAML or not a mapping."""
     try:
-        root = yaml.compose(text, Loader)
+        loader = Loader(text)
+        root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
@@ -107,8 +106,9 @@ def compose(text: str, report: Report) -> Section:
         line = text.count("\n", 0, error.position) + 1
         report.add(line, "", f"is not text: character {error.character:#x} is not allowed in YAML")
         raise ConfigError(report.problems) from None
-    except RecursionError:
-        report.add(1, "", "is nested too deeply")
+    except ValueError as error:
+        # PyYAML lets through what int() and chr() say of a directive or an escape.
+        report.add(loader.line + 1, "", f"is not YAML: {error}")
         raise ConfigError(report.problems) from None
     section = as_section(report, "", 1, root) if root is not None else None
     if section is None:

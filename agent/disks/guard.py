@@ -11,6 +11,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 
 from iovigil.agent.disks import footer, layout
 from iovigil.agent.disks.refusal import Refused
@@ -41,6 +42,8 @@ BLKSSZGET = 0x1268
 # Marks a file that `iovigil run` created. Not a footer: fio may work on the same file, whole.
 RUN_MARK = "user.iovigil"
 RUN_MARK_VALUE = b"run"
+
+CLAIM_S = 1.0
 
 
 class Target:
@@ -143,7 +146,28 @@ def admit_probe_file(order: TargetOrder) -> Target:
         fd = reopened(pin, path, access(order) | direct_flag(order))
     finally:
         os.close(pin)
+    if order["write"]:
+        try:
+            claim(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
     return Target(fd, size, path, "file", is_writable=order["write"])
+
+
+def claim(fd: int, path: str) -> None:
+    """Take the file until the last process that has this descriptor ends. Raises Refused when another has it.
+
+    Of two writers each would find the other's blocks, and report corruption where there is none.
+    """
+    end_s = time.monotonic() + CLAIM_S
+    # Tried again: what io_uring held may be let go a moment after its process was reaped.
+    while not layout.lock(fd):
+        if time.monotonic() >= end_s:
+            raise Refused(
+                f"{path} is being written by another process: by another agent, or by a child that has not ended yet"
+            )
+        time.sleep(0.01)
 
 
 def require_own_place(order: TargetOrder) -> None:
@@ -217,6 +241,10 @@ def admit_file(order: TargetOrder) -> Target:
 
 def create_file(order: TargetOrder) -> None:
     path = order["path"]
+    directory = os.path.realpath(os.path.dirname(path)) + "/"
+    if directory.startswith("/dev/") and not directory.startswith("/dev/shm/"):
+        # A device's name misspelt would otherwise become a file in memory.
+        raise Refused(f"there is no device {path}, and under /dev no file is created")
     if order["fill_device"] and order["write"]:
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))

@@ -54,7 +54,7 @@ def resolve_file(disk: DiskSettings, root: str) -> Resolved:
     mount = mounts.behind(disk.file, table)
     if mount is None:
         return absent(disk, f"no mount is behind {disk.file}")
-    if point := missing_mount(disk.file, mount.point, root):
+    if point := missing_mount(disk.file, mounts.origin(mount, table).point, root):
         return absent(disk, f"{point} is in /etc/fstab and not mounted")
     name = sysfs.name_of(mount.major_minor, root) if mount.has_device else ""
     if not name:

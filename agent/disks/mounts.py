@@ -8,7 +8,7 @@ from iovigil.agent.disks import sysfs
 class Mount:
     """One line of mountinfo."""
 
-    __slots__ = ("filesystem", "id", "major_minor", "parent_id", "point", "source")
+    __slots__ = ("filesystem", "id", "major_minor", "parent_id", "point", "source", "subtree")
 
     def __init__(self, line: str) -> None:
         fields = line.split(" ")
@@ -16,6 +16,7 @@ class Mount:
         self.id = fields[0]
         self.parent_id = fields[1]
         self.major_minor = fields[2]
+        self.subtree = unescaped(fields[3])
         self.point = unescaped(fields[4])
         self.filesystem = fields[separator + 1]
         self.source = unescaped(fields[separator + 2])
@@ -49,6 +50,18 @@ def behind(path: str, mounts: list[Mount]) -> Mount | None:
             seen.add(upper.id)
             current = upper
     return current
+
+
+def origin(mount: Mount, mounts: list[Mount]) -> Mount:
+    """The mount that this one only repeats: ReadWritePaths= of a unit binds a directory onto itself."""
+    by_id = {each.id: each for each in mounts}
+    parent = by_id.get(mount.parent_id)
+    while parent is not None and parent.major_minor == mount.major_minor:
+        place = os.path.join(parent.subtree, os.path.relpath(mount.point, parent.point))
+        if os.path.normpath(place) != mount.subtree:
+            break
+        mount, parent = parent, by_id.get(parent.parent_id)
+    return mount
 
 
 def ancestors(path: str) -> list[str]:

@@ -22,6 +22,8 @@ TICK_LIMIT_S: Final = 30.0
 KEEPALIVE_S: Final = 120.0  # longer than a scrape interval; also how long a request line may take to arrive
 UNREAD_LIMIT_MS: Final = 30_000
 STOP_LIMIT_S: Final = 2.0
+# Clients must not use up the descriptors that the children need.
+MAX_CONNECTIONS: Final = 128
 
 HINTS: Final = {
     errno.EADDRINUSE: "; another process has it: stop that one or change agent.listen",
@@ -54,6 +56,7 @@ class Server:
         self._is_ready = is_ready
         self._last_tick = last_tick
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self.address = ""
         """Where it listens, as in a URL; empty before `start`."""
 
@@ -73,18 +76,26 @@ class Server:
         )
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_S)
         await runner.setup()
+        accept = runner.server
+        assert accept is not None
+
+        def connection() -> asyncio.BaseProtocol:
+            return accept() if len(accept.connections) < MAX_CONNECTIONS else TurnedAway()
+
         try:
-            await web.TCPSite(runner, host, port).start()
+            # Not web.TCPSite, which takes every connection.
+            self._listener = await asyncio.get_running_loop().create_server(connection, host, port)
         except OSError as error:
             await runner.cleanup()
             raise OSError(error.errno, f"cannot listen on {address}: {reason_of(error)}") from error
         self._runner = runner
-        self.address = listen.spell(*runner.addresses[0][:2])
+        self.address = listen.spell(*self._listener.sockets[0].getsockname()[:2])
 
     async def stop(self) -> None:
         """Close every connection; a request that does not end is cut off."""
-        if self._runner is None:
+        if self._runner is None or self._listener is None:
             return
+        self._listener.close()
         try:
             await asyncio.wait_for(self._runner.cleanup(), STOP_LIMIT_S)
         except TimeoutError:
@@ -120,6 +131,14 @@ class Server:
         if problems:
             return text("\n".join(problems), status=400)
         return text("configuration reloaded")
+
+
+class TurnedAway(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 @web.middleware

@@ -1,6 +1,6 @@
 """Fixtures of the system tests: each one is written where its subject is."""
 
-from fault_disk import fault_disk
+from fault_disk import fault_disk, faulty_ext4
 from loop import ext4_mount, loop_device
 
-__all__ = ["ext4_mount", "fault_disk", "loop_device"]
+__all__ = ["ext4_mount", "fault_disk", "faulty_ext4", "loop_device"]

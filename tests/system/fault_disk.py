@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loop import mounted as filesystem
 from processes import NotReady, started, tail, wait_until
 
 FAULTFS = Path(__file__).with_name("faultfs.py")
 MIB = 1 << 20
 COMMAND_DEADLINE_S = 5.0
+FIBMAP = 1
 
 
 class FaultDisk:
@@ -62,6 +66,10 @@ class FaultDisk:
     def drop_writes(self, offset: int = 0, length: int | None = None) -> None:
         """Say that it is written, and write nothing."""
         self._add("write", "drop", offset, length)
+
+    def shorten(self, most: int, offset: int = 0, length: int | None = None, operation: str = "any") -> None:
+        """Transfer no more than so many bytes of a request, and say so."""
+        self._add(operation, "short", offset, length, most=most)
 
     def hang(self, offset: int = 0, length: int | None = None, operation: str = "any") -> None:
         """Answer no request until `release` or `clear`."""
@@ -157,6 +165,35 @@ def fault_disk(tmp_path: Path) -> Iterator[FaultDisk]:
     """A disk of 64 MiB that fails on command (see FaultDisk). Mark the test with requires_fuse and requires_loop."""
     with mounted(tmp_path) as disk:
         yield disk
+
+
+@pytest.fixture
+def faulty_ext4(fault_disk: FaultDisk, tmp_path: Path) -> Iterator[Path]:
+    """The mount point of an ext4 on the fault disk. Mark the test with requires_mkfs, too."""
+    device = fault_disk.as_loop_device()
+    output_of("mkfs.ext4", "-q", str(device))
+    with filesystem(device, tmp_path / "ext4") as point:
+        yield point
+        fault_disk.clear()
+        run_quietly("umount", str(point))  # what is lazily unmounted may still write when its disk goes
+
+
+def place_on_disk(file: Path) -> int:
+    """Where the file's first byte is on the disk of its ext4; all others must follow it in a row."""
+    fd = os.open(file, os.O_RDONLY)
+    try:
+        status = os.fstat(fd)
+        blocks = [mapped(fd, block) for block in range(-(-status.st_size // status.st_blksize))]
+    finally:
+        os.close(fd)
+    assert blocks == list(range(blocks[0], blocks[0] + len(blocks))), f"{file} is in pieces"
+    return blocks[0] * status.st_blksize
+
+
+def mapped(fd: int, block: int) -> int:
+    """The block on disk behind a block of a file."""
+    answer = fcntl.ioctl(fd, FIBMAP, block.to_bytes(4, sys.byteorder))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def fuse_connection(mountpoint: Path) -> str:

@@ -30,10 +30,12 @@ class Rule:
     offset: int
     length: int
     action: str
-    """error, delay, flip, drop or hang."""
+    """error, delay, flip, drop, short or hang."""
     errno: int = errno.EIO
     delay_s: float = 0.0
     bit: int = 0
+    most: int = 0
+    """Bytes that a short transfer ends after."""
     hits: int = 0
 
     def matches(self, operation: str, offset: int, length: int) -> bool:
@@ -84,7 +86,7 @@ class Faults:
                 time.sleep(rule.delay_s)
             elif rule.action == "error":
                 raise mfusepy.FuseOSError(rule.errno)
-        return [rule for rule in met if rule.action in ("flip", "drop")]
+        return [rule for rule in met if rule.action in ("flip", "drop", "short")]
 
 
 class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has no types
@@ -119,7 +121,7 @@ class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has n
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:  # noqa: ARG002
         met = self._faults.meet("read", offset, size)
-        data = bytearray(os.pread(self._backing_fd, size, offset))
+        data = bytearray(os.pread(self._backing_fd, moved(met, size), offset))
         for rule in met:
             if rule.action == "flip" and offset <= rule.offset < offset + len(data):
                 data[rule.offset - offset] ^= 1 << rule.bit
@@ -127,16 +129,26 @@ class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has n
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:  # noqa: ARG002
         met = self._faults.meet("write", offset, len(data))
-        if any(rule.action == "drop" for rule in met):
-            return len(data)
         room = max(self._size - offset, 0)
         if not room:
             raise mfusepy.FuseOSError(errno.ENOSPC)
-        return os.pwrite(self._backing_fd, data[:room], offset)
+        kept = bytearray(data[: min(moved(met, len(data)), room)])
+        for rule in met:
+            if rule.action == "drop":
+                # The kernel may have put blocks beside the range into the same request.
+                start = min(max(rule.offset - offset, 0), len(kept))
+                end = min(rule.offset + rule.length - offset, len(kept))
+                kept[start:end] = os.pread(self._backing_fd, end - start, offset + start)
+        return os.pwrite(self._backing_fd, kept, offset)
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:  # noqa: ARG002
         self._faults.meet("sync")  # nothing here has to outlive the machine
         return 0
+
+
+def moved(met: list[Rule], size: int) -> int:
+    """Bytes of a request that are transferred."""
+    return min([size, *(rule.most for rule in met if rule.action == "short")])
 
 
 def obey(control: socket.socket, faults: Faults, mountpoint: str) -> None:

@@ -231,6 +231,25 @@ def test_a_reload_that_hangs_is_given_up_and_the_probes_go_on(tmp_path: Path, mo
     in_time(scenario())
 
 
+def test_a_reload_that_fails_for_a_reason_of_our_own_is_seen_by_the_gauge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = Agent(tmp_path, WELL_BEHAVED)
+
+    def fail() -> Config:
+        raise KeyError("a bug")
+
+    async def scenario() -> None:
+        async with agent.running():
+            monkeypatch.setattr(agent.daemon, "_load", fail)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: not agent.daemon.ledger.last_reload_successful)
+            runs = agent.entry().runs
+            await until(lambda: agent.entry().runs > runs)
+
+    in_time(scenario())
+
+
 def post(url: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5) as answer:

@@ -109,6 +109,12 @@ def test_dropped_writes_leave_the_old_data(direct, fault_disk):
     assert direct.read(0) == pattern(6)
 
 
+def test_writes_are_dropped_in_the_range_and_nowhere_else(direct, fault_disk):
+    fault_disk.drop_writes(100, 50)
+    direct.write(0, pattern(8))
+    assert direct.read(0) == pattern(8)[:100] + bytes(50) + pattern(8)[150:]
+
+
 def test_a_delay_is_kept(direct, fault_disk):
     fault_disk.delay(0.2, operation="read")
     start = time.monotonic()

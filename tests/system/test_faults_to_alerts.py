@@ -1,13 +1,9 @@
 """From a fault in a disk to its alert: through the child, the agent, a scrape and the rule."""
 
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import monitoring
 import pytest
-from fault_disk import FaultDisk, run_quietly
 from scraping import Stack, scraped_agent
 
 pytestmark = [
@@ -44,19 +40,6 @@ def scrape_s(stack: Stack) -> float:
     return time.monotonic() - start
 
 
-@pytest.fixture
-def ext4(fault_disk: FaultDisk, tmp_path: Path) -> Iterator[Path]:
-    """The fault disk with a file system on it, mounted."""
-    device, mountpoint = fault_disk.as_loop_device(), tmp_path / "ext4"
-    mountpoint.mkdir()
-    subprocess.run(["mkfs.ext4", "-q", device], check=True, timeout=30)
-    subprocess.run(["mount", device, mountpoint], check=True, timeout=30)
-    yield mountpoint
-    fault_disk.clear()
-    run_quietly("umount", str(mountpoint))
-    run_quietly("umount", "--lazy", str(mountpoint))  # for the case that somebody still sits in it
-
-
 def test_a_read_error_becomes_an_alert_about_this_disk_alone(fault_disk, tmp_path):
     config = READS.format(device=fault_disk.as_loop_device(), directory=tmp_path)
     with scraped_agent(tmp_path, config) as stack:
@@ -84,8 +67,8 @@ def test_a_hung_disk_becomes_an_alert_and_holds_up_nothing_else(fault_disk, tmp_
 
 
 @pytest.mark.requires_mkfs
-def test_lost_writes_become_an_alert_about_corrupt_data(fault_disk, ext4, tmp_path):
-    with scraped_agent(tmp_path, VERIFIES.format(mountpoint=ext4)) as stack:
+def test_lost_writes_become_an_alert_about_corrupt_data(fault_disk, faulty_ext4, tmp_path):
+    with scraped_agent(tmp_path, VERIFIES.format(mountpoint=faulty_ext4)) as stack:
         stack.wait_for("count(iovigil_last_success_timestamp_seconds) == 1")
         assert stack.query(ALERTS["DiskDataCorruption"]) == []
         fault_disk.drop_writes()

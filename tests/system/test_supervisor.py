@@ -39,7 +39,7 @@ def entry_for(disk: DiskSettings = DISK, probe: str = "latency", options: JobOpt
 
 
 def supervisor_for(launch: Path, *, max_workers: int = 4, **more: Any) -> Supervisor:
-    ledger = Ledger(disks={DISK.name: DiskEntry(name=DISK.name)})
+    ledger = Ledger(disks={DISK.name: DiskEntry(name=DISK.name, path=DISK.path)})
     return Supervisor(ledger, max_workers, launcher=launch, **{"patience": QUICK, **more})
 
 
@@ -105,6 +105,19 @@ def test_counters_can_be_read_while_the_child_runs(tmp_path: Path) -> None:
 
     assert in_time(look()).is_success
     assert entry.view().counter(Counter.IOS, 0) == 1
+
+
+def test_a_clock_that_is_set_during_a_run_does_not_change_how_long_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = supervisor_for(launcher(tmp_path, WELL_BEHAVED))
+    real = time.time
+
+    def set_back(_: StatsPage) -> None:
+        monkeypatch.setattr(time, "time", lambda: real() - 3600)
+
+    result = in_time(supervisor.run(DISK, entry_for(), set_back))
+    assert 0 < result.duration_s < DEADLINE_S
 
 
 def test_a_killed_child_is_a_crash_and_its_counters_are_kept(tmp_path: Path) -> None:
@@ -240,7 +253,7 @@ def test_a_disk_is_free_again_when_its_abandoned_child_has_gone(tmp_path: Path) 
 
     async def scenario() -> None:
         await supervisor.run(DISK, entry)
-        ledger = Ledger(disks={"data0": DiskEntry(name="data0")})
+        ledger = Ledger(disks={"data0": DiskEntry(name="data0", path=DISK.path)})
         supervisor.adopt(ledger)
         assert ledger.disks["data0"].is_stuck, "a reload must not free a stuck disk"
         workers[0].let_go()
@@ -248,6 +261,21 @@ def test_a_disk_is_free_again_when_its_abandoned_child_has_gone(tmp_path: Path) 
         assert [disk.is_stuck for disk in ledger.disks.values()] == [False]
         assert entry.stuck is None
         assert supervisor.blocker(DISK, entry) is None
+
+    in_time(scenario())
+
+
+def test_a_reload_moves_the_mark_of_a_stuck_disk_with_the_disk_not_with_its_name(tmp_path: Path) -> None:
+    supervisor, workers = unkillable(tmp_path)
+
+    async def scenario() -> None:
+        await supervisor.run(DISK, entry_for())
+        renamed = DiskEntry(name="was-data0", path=DISK.path)
+        other = DiskEntry(name="data0", path="/nowhere/else", is_stuck=True)
+        supervisor.adopt(Ledger(disks={disk.name: disk for disk in (renamed, other)}))
+        assert (renamed.is_stuck, other.is_stuck) == (True, False)
+        workers[0].let_go()
+        await until(lambda: not renamed.is_stuck)
 
     in_time(scenario())
 

@@ -9,7 +9,7 @@ class Machine:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.root = str(directory)
-        self._mounts = [(1, 0, "8:1", "/", "ext4", "/dev/sda1")]
+        self._mounts = [(1, 0, "8:1", "/", "/", "ext4", "/dev/sda1")]
         self._write_mounts()
 
     def disk(self, name: str, major_minor: str, size: int, place: str, **attributes: str) -> Path:
@@ -33,10 +33,12 @@ class Machine:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(target)
 
-    def mount(self, point: str, major_minor: str, filesystem: str, source: str, below: int = 1) -> int:
+    def mount(
+        self, point: str, major_minor: str, filesystem: str, source: str, below: int = 1, subtree: str = "/"
+    ) -> int:
         """Mount something on a point of the mount with this number; the number of the new one."""
         number = len(self._mounts) + 1
-        self._mounts.append((number, below, major_minor, point, filesystem, source))
+        self._mounts.append((number, below, major_minor, subtree, point, filesystem, source))
         self._write_mounts()
         return number
 
@@ -58,7 +60,7 @@ class Machine:
 
     def _write_mounts(self) -> None:
         lines = (
-            f"{number} {below} {major_minor} / {point} rw,relatime shared:{number} - {filesystem} {source} rw\n"
-            for number, below, major_minor, point, filesystem, source in self._mounts
+            f"{number} {below} {major_minor} {subtree} {point} rw,relatime shared:{number} - {filesystem} {source} rw\n"
+            for number, below, major_minor, subtree, point, filesystem, source in self._mounts
         )
         self.file("/proc/self/mountinfo", "".join(lines))

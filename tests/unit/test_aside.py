@@ -22,3 +22,13 @@ def test_a_call_that_hangs_is_given_up_and_holds_nothing_up() -> None:
         asyncio.run(aside.call(lambda: release.wait(30), 0.1))
     assert time.monotonic() - started_s < 5
     release.set()
+
+
+def test_a_host_without_a_thread_to_spare_is_an_error_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    with pytest.raises(OSError, match="can't start new thread"):
+        asyncio.run(aside.call(lambda: 42, 5))
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -62,6 +62,15 @@ def test_what_is_known_of_a_disk_and_of_children_outlives_a_reload() -> None:
     assert (new.workers_running, new.workers_abandoned) == (2, 1)
 
 
+def test_a_name_given_to_another_disk_begins_new_accounts() -> None:
+    old = used_books(config())
+    old.disks["a"].is_present = True
+    old.disks["a"].identity = {"serial": "X1"}
+    new = books.open_books(config(disks="a", file="/mnt"), old)
+    assert (new.disks["a"].is_present, new.disks["a"].identity) == (False, {}), "the serial number is the old disk's"
+    assert new.probes["a", "latency"].runs == 0
+
+
 def test_only_runs_of_changed_and_removed_pairs_are_outdated() -> None:
     assert books.outdated(config(), config()) == frozenset()
     assert books.outdated(config(), config(every="1m")) == frozenset(), "the interval is not the run's business"

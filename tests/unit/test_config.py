@@ -148,6 +148,17 @@ def test_nesting_without_end_is_refused() -> None:
     assert problems("[" * 50_000) == ["f.yml:1: is nested too deeply"]
 
 
+def test_merging_without_end_is_refused() -> None:
+    chain = "".join(f"x{link}: &a{link} {{<<: *a{link - 1}}}\n" for link in range(1, 2000))
+    assert "f.yml:1: is nested too deeply" in problems(f"x0: &a0 {{}}\n{chain}agent: *a1999\n")
+
+
+@pytest.mark.parametrize("text", ['\ndisks: "\\U00110000"\n', f"\n%YAML {'9' * 5000}.1\n---\n"])
+def test_numbers_that_the_yaml_library_cannot_take_are_refused_with_their_line(text: str) -> None:
+    (problem,) = problems(text)
+    assert problem.startswith("f.yml:2: is not YAML: ")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "none.yml")
     with pytest.raises(ConfigError) as refused:

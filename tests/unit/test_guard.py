@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,21 @@ def test_a_missing_probe_file_is_created_and_admitted_again(path: Path) -> None:
     content = path.read_bytes()
     assert admit(order(path)).size == SIZE
     assert path.read_bytes() == content
+
+
+def test_a_probe_file_has_one_writer_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "CLAIM_S", 0.05)
+    writer = guard.admit(order(path), OPTIONS)
+    assert_refused(order(path), "is being written by another process")
+    admit(order(path, write=False))
+    os.close(writer.fd)
+    admit(order(path))
+
+
+def test_a_writer_that_is_about_to_end_is_waited_for(path: Path) -> None:
+    writer = guard.admit(order(path), OPTIONS)
+    threading.Timer(0.1, os.close, (writer.fd,)).start()
+    admit(order(path))
 
 
 def test_a_probe_file_opened_for_reading_cannot_be_written(path: Path) -> None:
@@ -311,6 +327,14 @@ def test_only_the_guard_makes_targets() -> None:
     agent = Path(guard.__file__).parents[1]
     makers = [file.name for file in agent.rglob("*.py") if " Target(" in file.read_text()]
     assert makers == ["guard.py"]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_the_misspelt_name_of_a_device_does_not_become_a_file(write: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/dev")
+    for path in (Path("/dev/no-such-disk"), Path("no-such-disk"), Path("/dev/shm/../no-such-disk")):
+        assert_refused(run_order(path, kind="auto", write=write), "there is no device .*, and under /dev no file")
+    assert not Path("/dev/no-such-disk").exists()
 
 
 def takes_marks(directory: Path) -> bool:

@@ -186,6 +186,21 @@ def test_a_file_below_a_mount_of_fstab_that_is_there_is_present(machine: Machine
     assert inventory.resolve(file("/srv/data0/.iovigil"), machine.root).is_present
 
 
+def test_a_directory_bound_onto_itself_is_not_the_mount_of_fstab(machine: Machine) -> None:
+    """What ReadWritePaths= makes of the empty directory of a disk that is not mounted."""
+    machine.file("/run/systemd/generator/srv-data0.mount", "")
+    machine.mount("/srv/data0", "8:1", "ext4", "/dev/sda1", subtree="/srv/data0")
+    found = inventory.resolve(file("/srv/data0/.iovigil"), machine.root)
+    assert (found.is_present, found.reason) == (False, "/srv/data0 is in /etc/fstab and not mounted")
+
+
+def test_a_directory_bound_onto_itself_below_the_mount_of_fstab_is_that_mount(machine: Machine) -> None:
+    machine.file("/run/systemd/generator/srv-data0.mount", "")
+    mount = machine.mount("/srv/data0", "8:2", "xfs", "/dev/sda2")
+    machine.mount("/srv/data0/iovigil", "8:2", "xfs", "/dev/sda2", below=mount, subtree="/iovigil")
+    assert inventory.resolve(file("/srv/data0/iovigil/probe"), machine.root).is_present
+
+
 def test_nothing_outside_proc_sys_dev_and_run_is_looked_at(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a disk may be on a filesystem that hangs: its path is compared as text."""
     looked_at: list[str] = []

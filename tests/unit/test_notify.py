@@ -34,6 +34,17 @@ def test_the_status_is_sent_when_it_changes() -> None:
     assert sent == ["STATUS=1 disks", "STATUS=2 disks"]
 
 
+def test_a_socket_that_is_gone_stops_nothing() -> None:
+    def send(_: str) -> None:
+        raise ConnectionRefusedError
+
+    notifier = Notifier(send, {"WATCHDOG_USEC": "30000000"})
+    notifier.ready()
+    notifier.alive(1.0)
+    notifier.status("1 disks")
+    notifier.stopping()
+
+
 def test_a_reload_carries_the_time_that_systemd_asks_for() -> None:
     sent: list[str] = []
     Notifier(sent.append, {}).reloading()

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
+import pytest
+
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.ledger import DiskEntry
 from iovigil.agent.presence import Presence
@@ -42,6 +44,29 @@ def test_a_look_that_fails_changes_nothing() -> None:
 
     entry = DiskEntry(name="data0", is_present=True)
     look_once(Presence(fail), entry)
+    assert entry.is_present
+
+
+def test_what_a_device_says_of_itself_stops_nothing() -> None:
+    def fail(_: DiskSettings) -> Found:
+        raise IndexError("list index out of range")
+
+    entry = DiskEntry(name="data0", is_present=True)
+    look_once(Presence(fail), entry)
+    assert entry.is_present
+
+
+def test_a_host_without_a_thread_to_spare_is_looked_at_again_when_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    entry = DiskEntry(name="data0")
+    presence = Presence(lambda _: Found())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        look_once(presence, entry)
+    assert not entry.is_present
+    look_once(presence, entry)
     assert entry.is_present
 
 

@@ -171,6 +171,21 @@ def test_sleeps_end_with_the_next_start_and_after_a_second_at_most() -> None:
     assert Rounds(Disks(), scene.look).sleep_s(START_UNIX) == 1.0
 
 
+def test_a_start_that_has_come_when_the_plan_changes_takes_place() -> None:
+    scene = Scene(turn("a", at_s=5))
+    scene.at(4)
+    scene.rounds.adopt([turn("a", at_s=5)], START_UNIX + 5.01)
+    assert scene.at(5.02) == [("a", "p")]
+
+
+def test_a_new_interval_is_planned_afresh() -> None:
+    scene = Scene(turn("a", at_s=5))
+    scene.at(4)
+    scene.rounds.adopt([turn("a", at_s=8, every_s=20)], START_UNIX + 5.01)
+    assert scene.at(6) == []
+    assert scene.at(8) == [("a", "p")]
+
+
 def test_a_new_plan_keeps_what_waits_and_forgets_what_was_removed() -> None:
     kept, removed = turn("a", at_s=5), turn("b", at_s=5)
     scene = Scene(kept, removed)

@@ -341,6 +341,33 @@ def test_a_client_that_never_reads_is_hung_up_on(monkeypatch: pytest.MonkeyPatch
     asyncio.run(asyncio.wait_for(main(), 20))
 
 
+def test_idle_clients_cannot_use_up_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+
+    async def main() -> None:
+        server = Agent().server()
+        await server.start("127.0.0.1:0")
+        host, port = listen.parse(server.address)
+        idle = [await asyncio.open_connection(host, port) for _ in range(3)]
+        reader, writer = await asyncio.open_connection(host, port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        for _, each in [*idle, (reader, writer)]:
+            each.close()
+        deadline = time.monotonic() + 10
+        answer = b""
+        while not answer and time.monotonic() < deadline:
+            reader, writer = await asyncio.open_connection(host, port)
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                answer = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        await server.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
 def test_an_ipv6_address_is_spelt_as_in_a_url() -> None:
     async def main() -> str:
         server = Agent().server()
