@@ -71,6 +71,7 @@ build/.setup-py-seen: setup.py
 
 bench: build
 	$(BIN)/python benchmarks/engine_vs_fio.py
+	$(BIN)/python benchmarks/spawn_vs_fio.py
 
 clean:
 	rm -rf build dist src/*.egg-info
