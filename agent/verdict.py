@@ -45,7 +45,8 @@ def judge_job(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict
     error = page.error or page.first_error
     if page.text.startswith(RATE_MIN_PREFIXES):
         return Verdict(Failure.RATE_MIN, page.text)
-    if error == errno.EILSEQ or (not error and mismatch_count(page)):
+    # A disk may say EILSEQ of its own (protection information): then there is no mismatch of ours.
+    if mismatch_count(page) and error in (0, errno.EILSEQ):
         return Verdict(Failure.VERIFY, mismatch_text(page))
     if error or page.total_errors:
         return Verdict(Failure.IO_ERROR, page.text or os.strerror(error))

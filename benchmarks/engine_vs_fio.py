@@ -34,7 +34,7 @@ from iovigil.engines.stats import Counter, Latency, StatsPage
 READ, WRITE = 0, 1
 MIB = 1 << 20
 RUN_DEADLINE_S = 120
-CPU = str(os.cpu_count() - 1 if os.cpu_count() else 0)  # both sides on one CPU: an interrupt's home is slower
+CPU = str(max(os.sched_getaffinity(0)))  # both sides on one CPU: an interrupt's home is slower
 
 # The options that fio's own advice for speed adds.
 BEST = {

@@ -9,6 +9,7 @@ from iovigil.engines.quantities import spell_size, spell_time
 SECTOR_BYTES: Final = 512
 VERIFY_HEADER_BYTES: Final = 64
 """Room that the header of a verified block and its checksum need, in every layout."""
+MAX_BUFFER_BYTES: Final = 4 << 30
 DIRECTIONS: Final = ("reads", "writes")
 
 
@@ -39,6 +40,9 @@ def check_region(options: JobOptions) -> Iterator[OptionError]:
         length = getattr(options, name)
         if length and length < options.bs:
             yield OptionError(name, f"{spell_size(length)} is less than one I/O (bs is {bs})")
+    if options.iodepth * options.bs > MAX_BUFFER_BYTES:
+        found, most = spell_size(options.iodepth * options.bs), spell_size(MAX_BUFFER_BYTES)
+        yield OptionError("iodepth", f"times bs makes {found} of buffers: at most {most}")
     if options.offset + options.size > MAX_INT64:
         yield OptionError("size", f"ends beyond {MAX_INT64}, counted from offset")
     if not options.direct:

@@ -54,6 +54,7 @@ cdef class Job:
     cdef bint has_written
     cdef bint is_over  # no more picks: runtime, stop or a fatal error
     cdef bint is_full  # fill_device met the end of the target
+    cdef bint is_corrupt  # verify_fatal met a mismatch
 
     # Time, in ns of the job's clock.
     cdef uint64_t epoch_ns

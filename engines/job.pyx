@@ -33,6 +33,9 @@ from iovigil.engines.write_log cimport (
 
 from iovigil.engines.stats import Mismatch as MismatchKind
 
+cdef extern from "<errno.h>" nogil:
+    int ECANCELED
+
 cdef enum:
     PAGE_BYTES = 4096
     LONGEST_UNSEEN_NS = 500000000
@@ -50,6 +53,11 @@ cdef uint64_t peak_rss_bytes():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     return 0
+
+
+cdef inline uint64_t elapsed(uint64_t since_ns, uint64_t now) noexcept nogil:
+    """0 where the clock went back, as a virtual machine's may when it is moved."""
+    return now - since_ns if now > since_ns else 0
 
 
 cdef inline uint32_t depth_index(uint32_t depth) noexcept nogil:
@@ -112,7 +120,7 @@ cdef class Job:
             raise SetupError(f"options are of another version: {error}") from None
 
         if self.options.fill_device and not self.options.size and not self.options.is_random:
-            region = (<uint64_t>1 << 40) * self.options.bs  # no end but the target's
+            region = (<uint64_t>1 << 62) // self.options.bs * self.options.bs  # no end but the target's
         else:
             region = self.options.size
             if not region and target_size > self.options.offset:
@@ -220,7 +228,7 @@ cdef class Job:
             self.page.error = EIO
             self.stats.text = (f"{option}: {operation} made {self.rates.missed_rate:.0f} {unit} per second "
                                f"over {self.options.ratecycle / 1000:.0f} ms, less than {least}")
-        elif self.failure.error and self.failure.error != EILSEQ:
+        elif self.failure.error:
             self.page.error = self.failure.error
             operation = ("read", "write", "trim", "fsync", "fdatasync")[self.failure.ddir]
             place = f" at offset {self.failure.offset}, length {self.failure.length}" if self.failure.length else ""
@@ -237,7 +245,9 @@ cdef class Job:
     cdef int run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, pass_ios, budget, _loop, left
         cdef bint reads_back = self.options.is_verified and self.options.does_write and self.options.do_verify
-        pass_ios = (self.options.io_size or self.work.block_count * self.options.bs) // self.options.bs
+        pass_ios = self.work.block_count
+        if self.options.io_size:
+            pass_ios = (self.options.io_size + self.options.bs - 1) // self.options.bs  # begun is done, as in fio
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
@@ -286,8 +296,8 @@ cdef class Job:
         return 0
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
-        return (self.failure.error != 0 or self.rates.is_missed or self.is_full or slot_get(&self.page.stop)
-                or (deadline and now >= deadline))
+        return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full
+                or slot_get(&self.page.stop) or (deadline and now >= deadline))
 
     cdef int phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
         """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
@@ -357,6 +367,7 @@ cdef class Job:
                     slot_add(&self.page.depth_level[depth_index(self.in_flight)], count)
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
+                    wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
                     reaped = self.engine.reap(1, wake_ns - now if wake_ns > now else 0)
                     now = now_ns(clock)
                     if reaped < 0:
@@ -375,7 +386,7 @@ cdef class Job:
 
             # Nothing is in flight.
             if wake_ns:
-                now = sleep_until(clock, wake_ns, &self.page.stop)
+                now = sleep_until(clock, min(wake_ns, self.next_check_ns), &self.page.stop)
             elif not self.think_left and self.ios_left and not self.is_over:
                 self.think()
                 now = now_ns(clock)
@@ -448,7 +459,7 @@ cdef class Job:
                 scramble(io.buf, io.length, io.offset, now)
             self.count_write()
         self.ios_left -= 1
-        if self.options.thinktime:
+        if self.options.thinktime and not self.is_checking:
             self.think_left -= 1
         if self.pace.is_on and self.pace.interval_ns[ddir]:
             pace_issued(&self.pace, ddir, now)
@@ -491,12 +502,18 @@ cdef class Job:
 
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil:
         """The completions that are not one whole block: errors, short transfers, syncs."""
-        if io.result < 0:
+        if io.result == -ECANCELED and self.failure.error:
+            # Taken back by stop_early: no word of the disk's.
+            if io.ddir == WRITE and self.options.is_verified:
+                write_failed(&self.log, self.block_of(io))
+            io.buf -= io.block_length - io.length
+            self.release(io)
+        elif io.result < 0:
             self.fail(io, <int>-io.result)
         elif io.ddir > WRITE:
             if io.start_ns >= self.epoch_ns:
                 slot_add(&self.page.counter[<int>Counter.IOS][<int>SYNC], 1)
-                record(&self.page.latency[<int>Latency.LAT][<int>SYNC], now - io.start_ns, 1)
+                record(&self.page.latency[<int>Latency.LAT][<int>SYNC], elapsed(io.start_ns, now), 1)
             self.release(io)
         elif io.result == 0:
             # A disk that is gone reads as 0 bytes and does not say more.
@@ -524,9 +541,9 @@ cdef class Job:
             return
         slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
         slot_add(&self.page.counter[<int>Counter.BYTES][ddir], length)
-        record(&self.page.latency[<int>Latency.SLAT][ddir], io.issued_ns - io.start_ns, 1)
-        record(&self.page.latency[<int>Latency.CLAT][ddir], now - io.issued_ns, 1)
-        record(&self.page.latency[<int>Latency.LAT][ddir], now - io.start_ns, 1)
+        record(&self.page.latency[<int>Latency.SLAT][ddir], elapsed(io.start_ns, io.issued_ns), 1)
+        record(&self.page.latency[<int>Latency.CLAT][ddir], elapsed(io.issued_ns, now), 1)
+        record(&self.page.latency[<int>Latency.LAT][ddir], elapsed(io.start_ns, now), 1)
 
     cdef void settle(self, io_u *io) noexcept nogil:
         """Book a whole verified write, or judge a block that was read to be verified."""
@@ -560,7 +577,7 @@ cdef class Job:
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
         if self.options.verify_fatal and not self.options.passed & PASS_VERIFY:
-            self.failure.error = EILSEQ
+            self.is_corrupt = True
             self.is_over = True
 
     cdef void fail(self, io_u *io, int error) noexcept nogil:
@@ -613,14 +630,17 @@ cdef class Job:
         if self.fd < 0:
             return
         self.enter(RunState.FSYNCING)
+        slot_set(&self.page.inflight_ns[0], now_ns(&self.page.clock))  # nothing else is in flight
         while fsync(self.fd):
             error = c_errno
             if error != EINTR or slot_get(&self.page.stop):
                 break
             error = 0
+        slot_set(&self.page.inflight_ns[0], 0)
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
             slot_add(&self.page.total_errors, 1)
+            slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
             if not self.options.passed & PASS_WRITE and not self.failure.error:
                 self.failure.error = error
                 self.failure.ddir = SYNC

@@ -1,7 +1,7 @@
 """When the next I/O may start: rate and rate_iops; thinktime's sleep; all waiting that is not for I/O."""
 
 from libc.stdint cimport int64_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, TIMER_ABSTIME, clock_nanosleep, timespec
+from posix.time cimport CLOCK_MONOTONIC, clock_nanosleep, timespec
 
 from iovigil.engines.clock cimport clock_source, now_ns
 from iovigil.engines.latency cimport slot_get
@@ -19,13 +19,14 @@ cdef void pace_start(pace *self, uint64_t start_ns) noexcept nogil:
 
 cdef uint64_t sleep_until(const clock_source *clock, uint64_t wake_ns, const uint64_t *stop) noexcept nogil:
     """Wait for a moment of the job's clock, or for the stop word. Returns the time."""
-    cdef timespec moment
-    cdef uint64_t now = now_ns(clock), target
+    cdef timespec nap
+    cdef uint64_t now = now_ns(clock), nap_ns
     while now + SPIN_NS < wake_ns and not slot_get(stop):
-        target = min(wake_ns - SPIN_NS, now + LONGEST_SLEEP_NS)
-        moment.tv_sec = <int64_t>(target // 1000000000)
-        moment.tv_nsec = <int64_t>(target % 1000000000)
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &moment, NULL)
+        # Not until an absolute time: the job's clock and the kernel's drift apart over hours.
+        nap_ns = min(wake_ns - SPIN_NS - now, <uint64_t>LONGEST_SLEEP_NS)
+        nap.tv_sec = <int64_t>(nap_ns // 1000000000)
+        nap.tv_nsec = <int64_t>(nap_ns % 1000000000)
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL)
         now = now_ns(clock)
     return spin_until(clock, wake_ns, stop)
 

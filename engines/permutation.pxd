@@ -44,5 +44,7 @@ cdef inline uint64_t permuted(const permutation *self, uint64_t index) noexcept 
 
 
 cdef inline uint64_t spread(uint64_t value) noexcept nogil:
-    """The high bits of a product depend on all bits of its factors."""
+    """Mix twice: the high bits of a product depend on all bits of its factors, the low ones do not."""
+    value *= <uint64_t>0x9E3779B97F4A7C15
+    value ^= value >> 32
     return (value * <uint64_t>0x9E3779B97F4A7C15) >> 32

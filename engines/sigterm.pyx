@@ -5,6 +5,7 @@ import os
 from libc.errno cimport errno
 from libc.signal cimport SIGTERM
 from libc.stdint cimport uint64_t
+from libc.string cimport memset
 from posix.signal cimport sigaction, sigaction_t
 
 from iovigil.engines.latency cimport slot_set
@@ -22,6 +23,7 @@ def stop_on_sigterm(StatsPage page not None):
     global stop_word
     cdef sigaction_t action
     stop_word = &page.page.stop
+    memset(&action, 0, sizeof(action))
     action.sa_handler = on_sigterm
     action.sa_flags = 0  # no SA_RESTART: a wait has to come back with EINTR
     if sigaction(SIGTERM, &action, NULL):

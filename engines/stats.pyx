@@ -29,6 +29,15 @@ cdef inline void add_samples(rate_samples *into, const rate_samples *other) noex
     into.sum_square += other.sum_square
 
 
+cdef uint64_t runtime_ns(const stats_page *page, int ddir) noexcept:
+    cdef uint64_t phase_ns = slot_get(&page.phase_ns), now
+    cdef uint64_t total = slot_get(&page.runtime_ns[ddir])
+    if phase_ns and slot_get(&page.phase_ddirs) & (1 << ddir):
+        now = slot_get(&page.ended_ns) or monotonic_ns()
+        total += now - phase_ns if now > phase_ns else 0
+    return total
+
+
 cdef class StatsPage:
     """Counters and histograms of one job, or the sum of several.
 
@@ -58,10 +67,10 @@ cdef class StatsPage:
     def attach(cls, int fd):
         """The page behind a descriptor, which now belongs to this object. ValueError if it is none of ours."""
         cdef StatsPage self = cls.__new__(cls)
+        self.fd = fd
         size = os.fstat(fd).st_size
         if size != sizeof(stats_page):
             raise ValueError(f"stats page: {size} bytes, expected {sizeof(stats_page)}")
-        self.fd = fd
         self.map()
         if self.page.magic != PAGE_MAGIC or self.page.version != PAGE_VERSION or self.page.size != sizeof(stats_page):
             raise ValueError("stats page: another layout; agent and engines are of different versions")
@@ -109,9 +118,11 @@ cdef class StatsPage:
         return self.fd
 
     def copy(self):
-        """A private copy of the present moment."""
+        """A private copy of the present moment; a phase that was running is taken as ended now."""
         cdef StatsPage other = StatsPage.private()
         memcpy(other.page, self.page, sizeof(stats_page))
+        if not other.page.ended_ns:
+            other.page.ended_ns = monotonic_ns()
         return other
 
     def add(self, StatsPage other not None):
@@ -129,7 +140,7 @@ cdef class StatsPage:
                     merge(&to.latency[kind][ddir], &page.latency[kind][ddir])
             add_samples(&to.bw[ddir], &page.bw[ddir])
             add_samples(&to.iops[ddir], &page.iops[ddir])
-            to.runtime_ns[ddir] += page.runtime_ns[ddir]
+            to.runtime_ns[ddir] += runtime_ns(page, ddir)
         for index in range(MISMATCH_COUNT):
             to.mismatch[index] += page.mismatch[index]
         for index in range(DEPTH_COUNT):
@@ -158,12 +169,7 @@ cdef class StatsPage:
 
     def runtime_ns(self, int ddir):
         """Time spent in phases of this direction, the running one included while the job lives."""
-        cdef uint64_t phase_ns = slot_get(&self.page.phase_ns), now
-        cdef uint64_t total = slot_get(&self.page.runtime_ns[ddir])
-        if phase_ns and slot_get(&self.page.phase_ddirs) & (1 << ddir):
-            now = self.page.ended_ns or monotonic_ns()
-            total += now - phase_ns if now > phase_ns else 0
-        return total
+        return runtime_ns(self.page, ddir)
 
     def oldest_inflight_ns(self):
         """Age of the oldest I/O handed to the engine and not come back; 0 when there is none."""

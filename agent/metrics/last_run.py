@@ -39,8 +39,7 @@ def fill(scrape: Scrape, entry: ProbeEntry) -> None:
             for label, q in QUANTILES.items():
                 scrape.add(LAST_RUN_LATENCY, latency.quantile_ns(q) / 1e9, *where, label)
             scrape.add(LAST_RUN_LATENCY_MEAN, latency.mean_ns / 1e9, *where)
-        # On the page of a killed child the phase that it was in goes on for ever.
-        runtime_s = min(page.runtime_ns(ddir) / 1e9, entry.last.duration_s)
+        runtime_s = page.runtime_ns(ddir) / 1e9
         if runtime_s > 0:
             scrape.add(LAST_RUN_BYTES_PER_SECOND, page.counter(Counter.BYTES, ddir) / runtime_s, *where)
             scrape.add(LAST_RUN_IOS_PER_SECOND, page.counter(Counter.IOS, ddir) / runtime_s, *where)

@@ -5,6 +5,7 @@ import os
 
 from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, ETIME
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from iovigil.engines.io.base cimport IoEngine
@@ -45,8 +46,8 @@ cdef extern from "<liburing.h>" nogil:
         int32_t res
 
     struct io_uring_params:
+        uint32_t cq_entries
         uint32_t flags
-        uint32_t features
 
     struct io_uring:
         pass
@@ -87,10 +88,14 @@ cdef class Engine(IoEngine):
     cdef unsigned file_flags
     cdef int target  # the descriptor, or its index when registered
     cdef uint32_t in_flight
-    cdef io_uring_cqe *completions[4096]
+    cdef io_uring_cqe **completions
+    cdef uint32_t completions_size  # as many as the ring can hold, answers to cancellations among them
 
-    def __init__(self, int fd, uint32_t iodepth):
+    def __cinit__(self, int fd, uint32_t iodepth):
         self.is_sync = False
+
+    def __dealloc__(self):
+        free(self.completions)
 
     cdef int open(self, char *buffers, uint64_t buffers_size) except -1:
         cdef io_uring_params params
@@ -107,6 +112,10 @@ cdef class Engine(IoEngine):
         if error:
             raise EngineUnavailable(-error, os.strerror(-error), "io_uring")
         self.is_open = True
+        self.completions_size = params.cq_entries
+        self.completions = <io_uring_cqe **>calloc(params.cq_entries, sizeof(io_uring_cqe *))
+        if self.completions == NULL:
+            raise MemoryError
         if not flags & IORING_SETUP_DEFER_TASKRUN:
             self.notes.append("io_uring: this kernel has no DEFER_TASKRUN; more CPU time per I/O")
 
@@ -164,6 +173,7 @@ cdef class Engine(IoEngine):
         ready = io_uring_cq_ready(&self.ring)
         if ready < self.in_flight and ready > REAP_SOME:
             ready = REAP_SOME
+        ready = min(ready, self.completions_size)
         ready = io_uring_peek_batch_cqe(&self.ring, self.completions, ready)
         for index in range(ready):
             io = <io_u *>self.completions[index].user_data

@@ -9,7 +9,7 @@ from iovigil.engines.io_u cimport COMPLETED, QUEUED, QueueStatus, io_u
 cdef class Engine(IoEngine):
     cdef uint32_t queued
 
-    def __init__(self, int fd, uint32_t iodepth):
+    def __cinit__(self, int fd, uint32_t iodepth):
         self.is_sync = iodepth == 1
 
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:

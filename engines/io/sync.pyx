@@ -11,7 +11,7 @@ from iovigil.engines.io_u cimport COMPLETED, DATASYNC, READ, SYNC, QueueStatus, 
 cdef class Engine(IoEngine):
     cdef uint64_t position  # where the last transfer ended; -1 when not known
 
-    def __init__(self, int fd, uint32_t iodepth):
+    def __cinit__(self, int fd, uint32_t iodepth):
         self.position = <uint64_t>-1
 
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:

@@ -30,7 +30,7 @@ def test_fio_has_every_option(name: str) -> None:
 
 
 @pytest.mark.parametrize("probe", embedded("/tmp").probes, ids=lambda probe: probe.name)
-def test_fio_takes_the_option_line_of_a_probe(probe) -> None:  # type: ignore[no-untyped-def]
+def test_fio_takes_the_option_line_of_a_probe(probe) -> None:
     words = [word for word in spell_options(probe.options) if word.partition("=")[0][2:] not in OURS_ALONE]
     result = fio(*words, "--filename=x", "--parse-only")
     assert (result.returncode, result.stderr) == (0, "")

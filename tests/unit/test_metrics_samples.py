@@ -186,14 +186,6 @@ def test_the_last_run_s_latency_and_rates_are_of_that_run_alone() -> None:
     assert samples.value("last_run_ios_per_second") == 25
 
 
-def test_the_rate_of_a_killed_run_does_not_fall_with_the_time_since() -> None:
-    # A killed child leaves its phase open, and the page counts that up to the present.
-    page = FakePage(counters={(Counter.BYTES, 0): 3 * MIB, (Counter.IOS, 0): 30}, runtimes_ns={0: 3600 * 10**9})
-    samples = Samples(probe(last=result_of(page, READ, failure=Failure.CRASH)))
-    assert samples.value("last_run_bytes_per_second") == 2 * MIB
-    assert samples.value("last_run_ios_per_second") == 20
-
-
 def test_a_run_that_never_got_going_has_no_latency_and_no_rate() -> None:
     entry = probe(last=result_of(FakePage(), READ, failure=Failure.REFUSED))
     samples = Samples(entry)

@@ -1,6 +1,10 @@
 """Why a run failed, from what a child left; roles with a real page are in tests/system/test_supervisor.py."""
 
+import errno
+from typing import cast
+
 import pytest
+from fake_page import FakePage
 
 from iovigil.agent.ledger import Failure
 from iovigil.agent.verdict import judge, judge_late, reason
@@ -54,3 +58,10 @@ def test_a_late_child_tells_what_it_said_of_itself() -> None:
     verdict = judge_late(page_with("read at 4096: EIO"), "not finished after 15.0 s: killed")
     assert verdict.failure == Failure.TIMEOUT
     assert verdict.message == "not finished after 15.0 s: killed; read at 4096: EIO"
+
+
+def test_what_a_disk_calls_an_illegal_byte_sequence_is_an_io_error() -> None:
+    text = "read at offset 0, length 4096: Invalid or incomplete multibyte or wide character (EILSEQ)"
+    page = FakePage(error=errno.EILSEQ, text=text, total_errors=1, errors_by_ddir={0: {errno.EILSEQ: 1}})
+    verdict = judge(Exit(status=exit_status.JOB_FAILED), cast(StatsPage, page), [])
+    assert (verdict.failure, verdict.message) == (Failure.IO_ERROR, text)
