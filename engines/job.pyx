@@ -332,7 +332,8 @@ cdef class Job:
             if is_sync:
                 io = self.pick(now, &wake_ns)
                 if io != NULL:
-                    io.issued_ns = now_ns(clock)
+                    # The start of a verified block was stamped after its contents were made: that was just now.
+                    io.issued_ns = io.start_ns if self.options.is_verified else now_ns(clock)
                     slot_set(&self.page.inflight_ns[0], io.issued_ns)
                     self.engine.queue(io)
                     now = now_ns(clock)

@@ -332,8 +332,13 @@ def pinned(path: str, flags: int = 0) -> int:
 
 def reopened(pin: int, path: str, flags: int) -> int:
     """Open the pinned inode for use. Raises Refused when its filesystem has no direct I/O, else OSError."""
+    name = f"/proc/self/fd/{pin}"
     try:
-        return os.open(f"/proc/self/fd/{pin}", flags)
+        try:
+            # Reading for a look is no use of the file, and the kernel saves the time stamp.
+            return os.open(name, flags | os.O_NOATIME)
+        except PermissionError:
+            return os.open(name, flags)  # only the owner may do without
     except OSError as problem:
         if problem.errno == errno.EINVAL and flags & os.O_DIRECT:
             raise Refused(f"{path}: its filesystem does not support direct I/O (O_DIRECT); set direct to 0") from None
