@@ -32,5 +32,3 @@ cdef struct io_u:
     uint32_t index  # slot: fixed buffer, in-flight stamp
     uint8_t ddir
     uint8_t is_verify  # a read whose contents are checked
-    uint8_t is_ramp  # issued before measuring began
-    uint8_t is_busy  # in flight or waiting to be offered again
