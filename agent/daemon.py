@@ -198,12 +198,12 @@ class Daemon:
 
     def _summary(self) -> str:
         disks = self.ledger.disks.values()
-        parts = [f"{len(disks)} disks", f"{len(self.ledger.probes)} probes on them"]
+        parts = [f"disks: {len(disks)}", f"probes on them: {len(self.ledger.probes)}"]
         if absent := sum(not disk.is_present for disk in disks):
-            parts.append(f"{absent} absent")
+            parts.append(f"absent: {absent}")
         if stuck := sum(disk.is_stuck for disk in disks):
-            parts.append(f"{stuck} stuck")
-        parts.append(f"{self.ledger.workers_running} runs in progress")
+            parts.append(f"stuck: {stuck}")
+        parts.append(f"running: {self.ledger.workers_running}")
         return ", ".join(parts)
 
 

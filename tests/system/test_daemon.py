@@ -128,7 +128,7 @@ def test_systemd_hears_of_every_step(tmp_path: Path) -> None:
             kinds = [line.partition("=")[0] for line in agent.sent[before:]]
             assert kinds.index("RELOADING") < kinds.index("READY")
         assert agent.sent[-1] == "STOPPING=1"
-        assert any(line.startswith("STATUS=2 disks, 2 probes") for line in agent.sent)
+        assert any(line.startswith("STATUS=disks: 2, probes on them: 2") for line in agent.sent)
 
     in_time(scenario())
 

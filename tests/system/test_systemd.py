@@ -67,7 +67,7 @@ def test_start_returns_when_the_agent_serves(agent: InstalledAgent) -> None:
     agent.start()
     assert agent.scrape().value("iovigil_disk_present", disk="scratch") == 1
     assert (agent.show("ActiveState"), agent.show("SubState"), agent.show("Type")) == ("active", "running", "notify")
-    wait_until(lambda: agent.show("StatusText").startswith("1 disks, 1 probes on them"), "the status line")
+    wait_until(lambda: agent.show("StatusText").startswith("disks: 1, probes on them: 1"), "the status line")
 
 
 def test_agent_and_children_have_no_privilege(agent: InstalledAgent) -> None:
