@@ -39,6 +39,7 @@ def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_fil
         "is_probe_file": kind == "file",
         "overwrite": options.overwrite,
         "fill_device": options.fill_device,
+        "must_exist": options.verify != "none" and not options.does_write,
     }
 
 

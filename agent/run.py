@@ -73,6 +73,8 @@ class Run:
         self.options: JobOptions = entry.options  # a reload may change the entry's
         self.name = f"{entry.disk}/{entry.probe}/{time.time():.3f}"
         self.is_abandoned = False
+        self.device = ""
+        """The kernel's name of what is behind the disk, where it has one."""
         self.on_return: Callable[[], None] | None = None
         self._started_s = time.monotonic()
         self._tools = tools
@@ -84,6 +86,10 @@ class Run:
         self._gone = asyncio.Event()
         self._attention = asyncio.Event()  # the child is gone or has to stop
         self._must_stop = False
+
+    def holds(self, path: str, device: str) -> bool:
+        """Whether the run works on that path, or on the same device by another: two files on one disk, two links."""
+        return self.disk.path == path or (device != "" and self.device == device)
 
     def request_stop(self) -> None:
         """End the run early; it counts as it is."""
@@ -239,6 +245,11 @@ class Run:
             exit_status=self._ending.status if self._ending else None,
             signal=self._ending.signal if self._ending else None,
         )
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it was asked to end early."""
+        return self._must_stop
 
     @property
     def page(self) -> StatsPage:

@@ -47,18 +47,19 @@ class Supervisor:
         self.on_end: Callable[[], None] = lambda: None
         """Called when a disk or a worker has become free."""
         self._tools = Tools(clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn)
-        self._running: dict[str, Run] = {}
-        self._abandoned: dict[str, Run] = {}
+        self._running: set[Run] = set()
+        self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[RunResult]] = set()
         self._is_stopping = False
 
     def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
         """Why a run of this probe cannot start on this disk now; None when it can."""
-        target = target_of(disk)
-        if target in self._abandoned:
+        device = self._device_of(disk)
+        if any(run.holds(disk.path, device) for run in self._abandoned):
             return Skip.STUCK
-        if (run := self._running.get(target)) is not None:
-            return Skip.OVERLAP if run.entry is entry else Skip.CONCURRENCY
+        for run in self._running:
+            if run.holds(disk.path, device):
+                return Skip.OVERLAP if run.entry is entry else Skip.CONCURRENCY
         return Skip.CONCURRENCY if self._is_stopping or len(self._running) >= self.max_workers else None
 
     async def run(
@@ -89,24 +90,24 @@ class Supervisor:
 
     def request_stop(self, probes: Container[tuple[str, str]]) -> None:
         """End the runs of these (disk, probe) pairs early, each in its own time."""
-        for run in self._running.values():
+        for run in self._running:
             if (run.entry.disk, run.entry.probe) in probes:
                 run.request_stop()
 
     def kill(self, probes: Container[tuple[str, str]]) -> None:
         """End the runs of these (disk, probe) pairs now, with SIGKILL."""
-        for run in self._running.values():
+        for run in self._running:
             if (run.entry.disk, run.entry.probe) in probes:
                 run.kill()
 
     async def stop(self) -> None:
         """End all runs, gracefully while there is time, then with SIGKILL. Nothing starts any more."""
         self._is_stopping = True
-        for run in self._running.values():
+        for run in self._running:
             run.request_stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._tools.patience.stop_s + STOP_KILL_S)
-        for run in [*self._running.values(), *self._abandoned.values()]:
+        for run in [*self._running, *self._abandoned]:
             run.kill()
 
     def adopt(self, ledger: Ledger) -> None:
@@ -124,7 +125,8 @@ class Supervisor:
         if (skip := self.blocker(disk, entry)) is not None:
             raise Busy(skip)
         run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, on_start=on_start)
-        self._running[target_of(disk)] = run
+        run.device = self._device_of(disk)
+        self._running.add(run)
         self._count()
         return run
 
@@ -142,11 +144,10 @@ class Supervisor:
         return result
 
     def _release(self, run: Run) -> None:
-        target = target_of(run.disk)
-        del self._running[target]
+        self._running.remove(run)
         run.entry.live = None
         if run.is_abandoned:
-            self._abandoned[target] = run
+            self._abandoned.add(run)
             run.entry.stuck = run.page
             run.on_return = lambda: self._return(run)
         self._count()
@@ -154,7 +155,7 @@ class Supervisor:
 
     def _return(self, run: Run) -> None:
         """The child of an abandoned run has gone after all: its disk can be used again."""
-        del self._abandoned[target_of(run.disk)]
+        self._abandoned.remove(run)
         run.entry.stuck = None
         self._count()
         log.warning("disk %s is free again: its abandoned child has ended", run.disk.name, extra=run.fields)
@@ -164,7 +165,13 @@ class Supervisor:
         self.ledger.workers_running = len(self._running)
         self.ledger.workers_abandoned = len(self._abandoned)
         for disk in self.ledger.disks.values():
-            disk.is_stuck = disk.path in self._abandoned
+            device = disk.identity.get("device", "")
+            disk.is_stuck = any(run.holds(disk.path, device) for run in self._abandoned)
+
+    def _device_of(self, disk: DiskSettings) -> str:
+        """The device behind a disk, as far as the agent has seen it; empty where there is none to name."""
+        entry = self.ledger.disks.get(disk.name)
+        return entry.identity.get("device", "") if entry is not None and entry.path == disk.path else ""
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)
@@ -182,9 +189,5 @@ class Supervisor:
             text = "%s on %s failed (%s): %s"
             log.log(level, text, result.probe, result.disk, result.failure, result.message, extra=run.fields)
         else:
-            log.info("%s on %s: done in %.1f s", result.probe, result.disk, result.duration_s, extra=run.fields)
-
-
-def target_of(disk: DiskSettings) -> str:
-    """What only one child may work on at a time: a disk renamed by a reload is still the same."""
-    return disk.path or disk.name
+            ended = "stopped after" if run.is_cut_short else "done in"
+            log.info("%s on %s: %s %.1f s", result.probe, result.disk, ended, result.duration_s, extra=run.fields)

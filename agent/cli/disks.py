@@ -92,6 +92,7 @@ def question_about_file(disk: DiskSettings) -> Callable[[], str]:
         "is_probe_file": True,
         "overwrite": False,
         "fill_device": False,
+        "must_exist": False,
     }
 
     def verdict() -> str:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
         is_probe_file: bool
         overwrite: bool
         fill_device: bool
+        must_exist: bool
+        """What the job reads has to be there already; nothing is made for it."""
 
 
 BLKSSZGET = 0x1268
@@ -245,6 +247,9 @@ def create_file(order: TargetOrder) -> None:
     if directory.startswith("/dev/") and not directory.startswith("/dev/shm/"):
         # A device's name misspelt would otherwise become a file in memory.
         raise Refused(f"there is no device {path}, and under /dev no file is created")
+    if order["must_exist"]:
+        # Its random contents would all be taken for corruption.
+        raise Refused(f"{path} does not exist: there is nothing to verify")
     if order["fill_device"] and order["write"]:
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))

@@ -36,7 +36,7 @@ class Container:
         """Run a command inside. Raises NotReady, with what it said, when it fails or takes too long."""
         # Not machinectl or systemd-run --machine: those need systemd on the host.
         process = subprocess.Popen(
-            ["nsenter", "--target", str(self.init_pid), "--all", "--wdns=/", *command],
+            ["nsenter", "--target", str(self.init_pid), "--all", "--root", "--wdns=/", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -39,6 +39,7 @@ def device_order(device: Path, **changes: Any) -> TargetOrder:
         "is_probe_file": False,
         "overwrite": False,
         "fill_device": False,
+        "must_exist": False,
     }
     return {**wanted, **changes}  # type: ignore[typeddict-item]
 

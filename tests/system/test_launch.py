@@ -107,6 +107,7 @@ def order(path: Path, **changes: Any) -> dict[str, Any]:
         "is_probe_file": True,
         "overwrite": False,
         "fill_device": False,
+        "must_exist": False,
     }
     return {
         "parent_pid": os.getpid(),

@@ -254,8 +254,10 @@ def test_a_disk_is_free_again_when_its_abandoned_child_has_gone(tmp_path: Path) 
         await supervisor.run(DISK, entry)
         ledger = Ledger(disks={"data0": DiskEntry(name="data0", path=DISK.path)})
         supervisor.adopt(ledger)
-        assert ledger.disks["data0"].is_stuck, "a reload must not free a stuck disk"
-        workers[0].let_go()
+        try:
+            assert ledger.disks["data0"].is_stuck, "a reload must not free a stuck disk"
+        finally:
+            workers[0].let_go()
         await until(lambda: not ledger.workers_abandoned)
         assert [disk.is_stuck for disk in ledger.disks.values()] == [False]
         assert entry.stuck is None
@@ -272,11 +274,32 @@ def test_a_reload_moves_the_mark_of_a_stuck_disk_with_the_disk_not_with_its_name
         renamed = DiskEntry(name="was-data0", path=DISK.path)
         other = DiskEntry(name="data0", path="/nowhere/else", is_stuck=True)
         supervisor.adopt(Ledger(disks={disk.name: disk for disk in (renamed, other)}))
-        assert (renamed.is_stuck, other.is_stuck) == (True, False)
-        workers[0].let_go()
+        try:
+            assert (renamed.is_stuck, other.is_stuck) == (True, False)
+        finally:
+            workers[0].let_go()
         await until(lambda: not renamed.is_stuck)
 
     in_time(scenario())
+
+
+def test_two_ways_to_one_device_are_one_disk(tmp_path: Path) -> None:
+    supervisor = supervisor_for(launcher(tmp_path, OBEDIENT), patience=Patience(run_s=10), max_workers=2)
+    link = DiskSettings(name="by-id", file="/nowhere/by-id")
+    for name, path in ((DISK.name, DISK.path), (link.name, link.path)):
+        supervisor.ledger.disks[name] = DiskEntry(name=name, path=path, identity={"device": "sda"})
+    entry = entry_for()
+
+    async def look() -> None:
+        run = supervisor.start(DISK, entry)
+        await until(lambda: entry.live)
+        assert supervisor.blocker(link, entry_for()) == Skip.CONCURRENCY
+        supervisor.ledger.disks[link.name].identity = {"device": "sdb"}
+        assert supervisor.blocker(link, entry_for()) is None
+        supervisor.request_stop({(entry.disk, entry.probe)})
+        await run
+
+    in_time(look())
 
 
 FALL_BACK = """

@@ -35,6 +35,7 @@ def order(path: Path, **changes: Any) -> TargetOrder:
         "is_probe_file": True,
         "overwrite": False,
         "fill_device": False,
+        "must_exist": False,
     }
     return {**wanted, **changes}  # type: ignore[typeddict-item]
 
@@ -344,3 +345,10 @@ def takes_marks(directory: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_nothing_is_made_for_a_job_that_only_verifies(tmp_path: Path) -> None:
+    wanted = run_order(tmp_path / "missing", kind="auto", write=False)
+    wanted["must_exist"] = True
+    assert_refused(wanted, "does not exist: there is nothing to verify")
+    assert not (tmp_path / "missing").exists()

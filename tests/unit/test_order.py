@@ -66,3 +66,12 @@ def test_a_job_without_a_bound_in_time_has_none_on_its_cpu() -> None:
     options = JobOptions(rw="read", size=1 << 20)
     assert order.timeout_s(options) == 0
     assert order.limits(options, size_bytes=0, allowance_s=1.0)["cpu_s"] == 0
+
+
+def test_what_is_only_verified_must_be_there() -> None:
+    wanted = {
+        rw: order.target(FILE, JobOptions(rw=rw, verify="crc32c"), "psync", is_probe_file=False)["must_exist"]
+        for rw in ("read", "randread", "write")
+    }
+    assert wanted == {"read": True, "randread": True, "write": False}
+    assert not order.target(FILE, JobOptions(rw="read"), "psync", is_probe_file=False)["must_exist"]
