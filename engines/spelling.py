@@ -44,7 +44,7 @@ UNIT_PARSERS: Final[Mapping[str, Callable[[str], int]]] = {"bytes": parse_size, 
 NOT_YET: Final = (
     "ba", "blockalign", "bs_unaligned", "bsrange", "blocksize_range", "bssplit", "buffer_compress_percentage",
     "buffer_pattern", "buffered", "cpus_allowed", "dedupe_percentage", "directory", "exitall", "experimental_verify",
-    "file_service_type", "filename", "filesize", "flow", "group_reporting", "io_submit_mode", "iodepth_batch",
+    "file_service_type", "filesize", "flow", "group_reporting", "io_submit_mode", "iodepth_batch",
     "iodepth_batch_complete", "iodepth_batch_complete_max", "iodepth_batch_complete_min", "iodepth_batch_submit",
     "iodepth_low", "ioprio", "latency_percentile", "latency_target", "latency_window", "max_latency", "nice", "nrfiles",
     "numjobs", "offset_increment", "percentage_random", "prio", "prioclass", "random_distribution", "random_generator",

@@ -25,9 +25,9 @@ class AgentSettings(msgspec.Struct, frozen=True):
     listen: Annotated[str, key("Address that serves /metrics; :port is every address of the host.", kinds.LISTEN)] = (
         "127.0.0.1:9942"
     )
-    state_directory: Annotated[str, key("Where the agent keeps what outlives it.", kinds.DIRECTORY)] = (
-        "/var/lib/iovigil"
-    )
+    state_directory: Annotated[
+        str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
+    ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
 
 

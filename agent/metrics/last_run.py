@@ -13,7 +13,7 @@ QUANTILES = {"0.5": 0.5, "0.99": 0.99, "0.999": 0.999, "1": 1.0}
 LAST_RUN_LATENCY = Family(
     "gauge",
     "iovigil_last_run_latency_seconds",
-    "Exact latency quantiles of the last run.",
+    "Latency quantiles of the last run, within 1 %.",
     (*OPERATION, "q"),
     "seconds",
     values={"q": tuple(QUANTILES)},
