@@ -2,9 +2,11 @@
 
 import contextlib
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
 from processes import free_port, started, tail, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from scraping import AGENT_CONFIG, IOVIGIL, get
@@ -18,6 +20,13 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 """The name of a sample and its labels."""
 
 COUNTS = ("_total", "_count", "_bucket", "_sum")
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A directory on another filesystem than tmp_path's: two disks that do not wait for each other."""
+    with tempfile.TemporaryDirectory(prefix="iovigil-test-", dir="/dev/shm") as directory:
+        yield Path(directory)
 
 
 class RunningAgent:

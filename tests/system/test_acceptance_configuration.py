@@ -26,7 +26,7 @@ probes:
     job: {{rw: randread, bs: 4k, runtime: 7s, rate_iops: 200, direct: 1}}
 """
 ONE_MORE_DISK = (
-    LONG_RUN.replace("probes:", "  - {{name: data1, file: {directory}/data1, size: 1MiB}}\nprobes:")
+    LONG_RUN.replace("probes:", "  - {{name: data1, file: {elsewhere}/data1, size: 1MiB}}\nprobes:")
     + """\
   quick:
     every: 1s
@@ -66,11 +66,11 @@ def post_reload(agent: RunningAgent) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_a_run_in_progress_outlives_good_and_bad_reloads(tmp_path: Path) -> None:
+def test_a_run_in_progress_outlives_good_and_bad_reloads(tmp_path: Path, elsewhere: Path) -> None:
     port = free_port()
 
     def write(text: str) -> None:
-        write_config(tmp_path / "agent.yml", tmp_path, port, text.format(directory=tmp_path))
+        write_config(tmp_path / "agent.yml", tmp_path, port, text.format(directory=tmp_path, elsewhere=elsewhere))
 
     with running_agent(tmp_path, LONG_RUN.format(directory=tmp_path), port=port) as agent:
         child = agent.child_on(tmp_path / "data0")

@@ -30,7 +30,7 @@ probes:
 BOTH = """\
 disks:
   - {{name: data0, file: {directory}/data0, size: 4MiB}}
-  - {{name: data1, file: {directory}/data1, size: 4MiB}}
+  - {{name: data1, file: {elsewhere}/data1, size: 4MiB}}
 probes:
   latency:
     every: 3s
@@ -83,9 +83,9 @@ def test_a_child_killed_in_mid_write_leaves_our_file_and_the_next_run_verifies(t
     assert owner_of(tmp_path / "data0") == ("data0", 4 * MIB)
 
 
-def test_a_killed_agent_takes_its_children_along_and_another_starts_at_once(tmp_path: Path) -> None:
-    port = free_port()
-    with running_agent(tmp_path, BOTH.format(directory=tmp_path), port=port) as agent:
+def test_a_killed_agent_takes_its_children_along_and_another_starts_at_once(tmp_path: Path, elsewhere: Path) -> None:
+    port, config = free_port(), BOTH.format(directory=tmp_path, elsewhere=elsewhere)
+    with running_agent(tmp_path, config, port=port) as agent:
         wait_until(lambda: len(target_of_children(agent.pid)) == 2, "both disks have a run in progress")
         agent.wait_for("ios_total", 10, disk="data1", operation="write")
         children = children_of(agent.pid)
@@ -94,10 +94,10 @@ def test_a_killed_agent_takes_its_children_along_and_another_starts_at_once(tmp_
         wait_until(lambda: not any(map(is_alive, children)), "the children are gone", deadline_s=2)
         print(f"children gone {1e3 * (time.monotonic() - killed_s):.0f} ms after their agent")
 
-    with running_agent(tmp_path, BOTH.format(directory=tmp_path), port=port) as agent:
+    with running_agent(tmp_path, config, port=port) as agent:
         agent.wait_for("last_run_success", disk="data0")
         agent.wait_for("last_run_success", disk="data1")
         assert agent.value("run_failures_total") == 0
         assert agent.value("verified_bytes_total", disk="data1") > 0
-    assert owner_of(tmp_path / "data1") == ("data1", 4 * MIB)
+    assert owner_of(elsewhere / "data1") == ("data1", 4 * MIB)
     assert [path.name for path in tmp_path.glob("*.partial")] == []
