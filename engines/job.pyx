@@ -487,6 +487,7 @@ cdef class Job:
             self.unsynced_writes = 0
 
     cdef inline void release(self, io_u *io) noexcept nogil:
+        io.buf -= io.block_length - io.length  # what of the block had been transferred
         slot_set(&self.page.inflight_ns[io.index], 0)
         self.free[self.free_count] = io
         self.free_count += 1
@@ -507,7 +508,6 @@ cdef class Job:
             # Taken back by stop_early: no word of the disk's.
             if io.ddir == WRITE and self.options.is_verified:
                 write_failed(&self.log, self.block_of(io))
-            io.buf -= io.block_length - io.length
             self.release(io)
         elif io.result < 0:
             self.fail(io, <int>-io.result)
@@ -531,6 +531,7 @@ cdef class Job:
             # The last part of a block that came in pieces.
             io.buf -= io.block_length - io.length
             io.offset -= io.block_length - io.length
+            io.length = io.block_length
             self.account(io, now, io.block_length)
             if self.options.is_verified:
                 self.settle(io)
@@ -601,19 +602,15 @@ cdef class Job:
                 self.failure.offset = io.offset
                 self.failure.length = io.length
                 self.stop_early()
-        io.buf -= io.block_length - io.length
         self.release(io)
 
     cdef void stop_early(self) noexcept nogil:
         """A fatal error: pick no more, drop what waits to be offered again, take back what is in flight."""
         cdef uint32_t index
-        cdef io_u *io
         self.is_over = True
         while self.again_count:
             self.again_count -= 1
-            io = self.again[self.again_count]
-            io.buf -= io.block_length - io.length
-            self.release(io)
+            self.release(self.again[self.again_count])
         if self.engine.is_sync:
             return
         for index in range(<uint32_t>self.options.iodepth):
