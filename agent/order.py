@@ -1,12 +1,17 @@
 """What a child is told: the target for the guard to admit, the job's options, the limits on the process."""
 
+from __future__ import annotations
+
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from iovigil.agent.config import DiskSettings
 from iovigil.engines.options import JobOptions
+
+if TYPE_CHECKING:
+    from iovigil.agent.disks.guard import TargetOrder
 
 RUN_GRACE_S: Final = 10.0
 LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
@@ -26,7 +31,7 @@ def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file
     }
 
 
-def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
+def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> TargetOrder:
     kind = kind_of(disk, engine, is_probe_file=is_probe_file)
     return {
         "disk": disk.name,
@@ -43,7 +48,7 @@ def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_fil
     }
 
 
-def kind_of(disk: DiskSettings, engine: str, *, is_probe_file: bool) -> str:
+def kind_of(disk: DiskSettings, engine: str, *, is_probe_file: bool) -> Literal["file", "device", "auto", "none"]:
     if engine in NO_TARGET_ENGINES:
         return "none"
     if disk.device:

@@ -59,5 +59,10 @@ def run(order_fd: int, stats_fd: int, target_fd: int) -> int:
 
 
 if __name__ == "__main__":
+    try:
+        status = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    except Exception as error:  # the outermost loop: a traceback helps nobody who runs disks
+        say("error", f"child: {type(error).__name__}: {error}")
+        status = exit_status.JOB_FAILED
     # Not sys.exit: tearing the interpreter down would only cost time, and may wait for a disk.
-    os._exit(run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    os._exit(status)

@@ -1,6 +1,6 @@
 # One I/O from pick to completion, and the words its engine answers with. Declarations only.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef enum Ddir:

@@ -66,9 +66,9 @@ cdef class Job:
 
     cdef int set_up(self, dict options, uint64_t target_size) except -1
     cdef explain(self)
-    cdef int run_phases(self) noexcept nogil
+    cdef void run_phases(self) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
-    cdef int phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
+    cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *take_slot(self, uint8_t ddir, uint64_t block) noexcept nogil
     cdef void count_write(self) noexcept nogil

@@ -242,7 +242,7 @@ cdef class Job:
                                f"verification; first: {MismatchKind(first.kind).name.lower()} "
                                f"at offset {first.offset}{byte}")
 
-    cdef int run_phases(self) noexcept nogil:
+    cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, pass_ios, budget, _loop, left
         cdef bint reads_back = self.options.is_verified and self.options.does_write and self.options.do_verify
         pass_ios = self.work.block_count
@@ -293,13 +293,12 @@ cdef class Job:
                 break
         self.enter(RunState.FINISHING)
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
-        return 0
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
         return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full
                 or slot_get(&self.page.stop) or (deadline and now >= deadline))
 
-    cdef int phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
+    cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
         """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
         cdef const clock_source *clock = &self.page.clock
         cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
@@ -394,7 +393,6 @@ cdef class Job:
             else:
                 break
         self.end_phase(now_ns(clock))
-        return 0
 
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """The next I/O, ready to be queued.

@@ -2,8 +2,6 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from iovigil.engines.rng cimport mix
-
 cdef enum:
     ROUNDS = 6
     SHUFFLED_BELOW = 4096  # a Feistel network mixes poorly over few blocks; these are shuffled

@@ -60,40 +60,33 @@ cdef inline uint64_t seed_of(const verify_format *form, uint64_t numberio) noexc
 cdef void stamp_block(const verify_format *form, char *block, uint32_t length, uint64_t offset,
                       uint64_t numberio) noexcept nogil:
     """Fill a block with the contents of generation `numberio`, header first."""
+    cdef header_40 *head = <header_40 *>block  # as far as time_ns both layouts have the same fields
     cdef header_48 *new = <header_48 *>block
-    cdef header_40 *old = <header_40 *>block
     cdef uint64_t seed = seed_of(form, numberio)
+    cdef uint32_t header_size = sizeof(header_48) if form.is_current else sizeof(header_40)
+    cdef uint32_t data_at = header_size + CHECKSUM_SIZE
     fill(block, length, seed)
+    head.magic = VERIFY_MAGIC
+    head.length = length
+    head.rand_seed = seed
+    head.offset = offset
+    head.time_s = form.time_s
+    head.time_ns = form.time_ns
     if form.is_current:
-        new.magic = VERIFY_MAGIC
         new.version = VERIFY_VERSION
         new.type = TYPE_CRC32C
-        new.length = length
-        new.rand_seed = seed
-        new.offset = offset
-        new.time_s = form.time_s
-        new.time_ns = form.time_ns
         new.numberio = numberio
         new.thread = form.thread
-        new.crc = crc32c(block, sizeof(header_48) - CHECKSUM_SIZE)
-        put_checksum(block, sizeof(header_48), length)
     else:
-        old.magic = VERIFY_MAGIC
-        old.type = TYPE_CRC32C
-        old.length = length
-        old.rand_seed = seed
-        old.offset = offset
-        old.time_s = form.time_s
-        old.time_ns = form.time_ns
-        old.thread = form.thread
-        old.numberio = <uint16_t>numberio
-        old.crc = crc32c(block, sizeof(header_40) - CHECKSUM_SIZE)
-        put_checksum(block, sizeof(header_40), length)
+        head.type = TYPE_CRC32C
+        head.thread = form.thread
+        head.numberio = <uint16_t>numberio
+    put_word(block + header_size - CHECKSUM_SIZE, crc32c(block, header_size - CHECKSUM_SIZE))
+    put_word(block + header_size, crc32c(block + data_at, length - data_at))
 
 
-cdef inline void put_checksum(char *block, uint32_t header_size, uint32_t length) noexcept nogil:
-    cdef uint32_t data_at = header_size + CHECKSUM_SIZE
-    (<uint32_t *>(block + header_size))[0] = crc32c(block + data_at, length - data_at)
+cdef inline void put_word(char *to, uint32_t value) noexcept nogil:
+    memcpy(to, &value, sizeof(value))
 
 
 cdef inline bint has_good_crc(char *block, uint32_t header_size) noexcept nogil:

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from iovigil.agent.config import DiskSettings, load
+from iovigil.agent import order
+from iovigil.agent.config import PROBE_DEFAULTS, DiskSettings, load
 from iovigil.agent.disks import claims, guard, identity, inquiry, inventory, sysfs
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.disks.layout import readable
 from iovigil.agent.disks.refusal import Refused
+from iovigil.engines.options import JobOptions
 
 NAME: Final = "disks"
 HELP: Final = "show the disks, and what the guard says of each and why"
@@ -81,23 +83,11 @@ def question_about_device(path: str) -> Callable[[], str]:
 
 
 def question_about_file(disk: DiskSettings) -> Callable[[], str]:
-    order: guard.TargetOrder = {
-        "disk": disk.name,
-        "kind": "file",
-        "path": disk.file,
-        "size": disk.size,
-        "read": True,
-        "write": True,
-        "direct": False,
-        "is_probe_file": True,
-        "overwrite": False,
-        "fill_device": False,
-        "must_exist": False,
-    }
+    wanted = order.target(disk, JobOptions(rw="rw"), PROBE_DEFAULTS.ioengine, is_probe_file=True)
 
     def verdict() -> str:
         try:
-            return f"probe file {guard.forecast(order)}"
+            return f"probe file {guard.forecast(wanted)}"
         except Refused as reason:
             return f"refused: {reason}"
         except OSError as problem:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import marshal
 import os
 import signal
 import subprocess
@@ -291,3 +292,18 @@ def test_the_clock_of_the_job_is_that_of_the_agent(path: Path) -> None:
     page = run_job(path).page
     assert before - 1_000_000 < page.first_io_ns < page.ended_ns < time.monotonic_ns() + 1_000_000
     assert page.epoch_ns >= page.first_io_ns - 1_000_000
+
+
+def test_a_child_that_cannot_even_begin_says_so_in_one_line() -> None:
+    order, page = os.memfd_create("order"), os.memfd_create("not-a-page")
+    child = LAUNCHER.parent.parent / "engines" / "child.py"
+    os.write(order, marshal.dumps({"parent_pid": os.getpid()}))
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", child, str(order), str(page), "-1"],
+        pass_fds=(order, page), capture_output=True, text=True, timeout=10, check=False,
+    )  # fmt: skip
+    os.close(order)
+    os.close(page)
+    assert ended.returncode == exit_status.JOB_FAILED
+    assert ended.stderr.startswith("error: child: ValueError: stats page: 0 bytes, expected ")
+    assert ended.stderr.count("\n") == 1
