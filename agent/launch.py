@@ -34,7 +34,7 @@ def main(order_fd: int, stats_fd: int) -> int:
     except (OSError, ValueError, EOFError, TypeError, KeyError) as problem:
         return fail(exit_status.SETUP_FAILED, f"the order cannot be read: {problem}")
     try:
-        target_fd = prepare(order, order_fd)
+        target_fds = prepare(order, order_fd)
     except Refused as reason:
         return fail(exit_status.TARGET_REFUSED, str(reason))
     except OSError as problem:
@@ -43,24 +43,25 @@ def main(order_fd: int, stats_fd: int) -> int:
         for fd in (order_fd, stats_fd):
             os.set_inheritable(fd, True)
         child = os.path.join(PACKAGE, "engines", "child.py")
-        os.execv(sys.executable, [sys.executable, "-I", "-S", child, str(order_fd), str(stats_fd), str(target_fd)])
+        fds = ":".join(map(str, target_fds))
+        os.execv(sys.executable, [sys.executable, "-I", "-S", child, str(order_fd), str(stats_fd), fds])
     except OSError as problem:
         return fail(exit_status.SETUP_FAILED, in_words(problem))
 
 
-def prepare(order: dict[str, Any], order_fd: int) -> int:
-    """Have the target admitted and its size written into the order; the descriptor to hand on, -1 for no target."""
-    wanted = order["target"]
-    if wanted["kind"] == "none":
-        return -1
-    target = guard.admit(wanted, order["options"])
-    # The size that was admitted is the one the job obeys: it ends before the footer of a probe file.
-    order["target"] = {**wanted, "kind": target.kind, "size": target.size}
+def prepare(order: dict[str, Any], order_fd: int) -> list[int]:
+    """Have the targets admitted and their sizes written into the order; the descriptors to hand on."""
+    fds = []
+    for place, wanted in enumerate(order["targets"]):
+        target = guard.admit(wanted, order["options"])
+        # The size that was admitted is the one the job obeys: it ends before the footer of a probe file.
+        order["targets"][place] = {**wanted, "kind": target.kind, "size": target.size}
+        os.set_inheritable(target.fd, True)
+        fds.append(target.fd)
     rewritten = marshal.dumps(order)
     os.pwrite(order_fd, rewritten, 0)
     os.ftruncate(order_fd, len(rewritten))
-    os.set_inheritable(target.fd, True)
-    return target.fd
+    return fds
 
 
 def in_words(problem: OSError) -> str:

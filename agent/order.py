@@ -25,20 +25,21 @@ def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file
     """The order for one run, in builtin types only: the child reads it with marshal."""
     return {
         "parent_pid": os.getpid(),
-        "target": target(disk, options, engine, is_probe_file=is_probe_file),
+        "number": 1,
+        "targets": [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)],
         "options": msgspec.structs.replace(options, ioengine=engine).native(),
         "limits": limits(options, disk.size, layout_s(disk)),
     }
 
 
-def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> TargetOrder:
-    kind = kind_of(disk, engine, is_probe_file=is_probe_file)
+def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> TargetOrder:
+    kind = kind_of(disk, is_probe_file=is_probe_file)
     return {
         "disk": disk.name,
         "kind": kind,
         "path": disk.path,
-        "size": 0 if kind in ("none", "device") else disk.size,
-        "write": options.does_write,
+        "size": 0 if kind == "device" else disk.size,
+        "write": options.does_change,
         "read": options.does_read or options.reads_back,
         "direct": options.direct,
         "is_probe_file": kind == "file",
@@ -48,9 +49,7 @@ def target(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_fil
     }
 
 
-def kind_of(disk: DiskSettings, engine: str, *, is_probe_file: bool) -> Literal["file", "device", "auto", "none"]:
-    if engine in NO_TARGET_ENGINES:
-        return "none"
+def kind_of(disk: DiskSettings, *, is_probe_file: bool) -> Literal["file", "device", "auto"]:
     if disk.device:
         return "device"
     # What `iovigil run` is given may be either, and it is for the child to look.
@@ -59,14 +58,14 @@ def kind_of(disk: DiskSettings, engine: str, *, is_probe_file: bool) -> Literal[
 
 def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
     """Address space for the generation of every block that a verified job may write."""
-    return (options.size or size_bytes) // options.bs * 8 if options.reads_back else 0
+    return (options.size or size_bytes) // options.min_bs * 8 if options.reads_back else 0
 
 
 def limits(options: JobOptions, size_bytes: int, allowance_s: float) -> dict[str, int]:
     """Bounds on a child gone wrong; 0 is none."""
     longest_s = timeout_s(options)
     return {
-        "memory_bytes": options.iodepth * options.bs + write_log_bytes(options, size_bytes) + CHILD_BYTES,
+        "memory_bytes": options.iodepth * options.max_bs + write_log_bytes(options, size_bytes) + CHILD_BYTES,
         "cpu_s": int(longest_s + allowance_s) + CPU_GRACE_S if longest_s else 0,
     }
 

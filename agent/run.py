@@ -145,6 +145,7 @@ class Run:
         # Pages are never closed by hand: a scrape may still read one. The last reference frees it.
         self._page = page = StatsPage.create()
         page.calibrate(self._tools.clock.source())
+        page.release()
         order = orders.order(self.disk, self.options, engine, is_probe_file=self._is_probe_file)
         worker = self._tools.spawn(order, page, self._tools.launcher)
         self._worker = worker

@@ -3,6 +3,7 @@
 import marshal
 import os
 import sys
+import time
 
 # Started as a file, without site and its search path: what is imported from here on is known and small.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -12,6 +13,9 @@ from iovigil.engines.io.base import EngineUnavailable
 from iovigil.engines.job import Job, SetupError
 from iovigil.engines.sigterm import stop_on_sigterm
 from iovigil.engines.stats import RunState, StatsPage
+
+
+RELEASE_POLL_S = 0.0002
 
 
 def read_all(fd: int) -> bytes:
@@ -24,22 +28,24 @@ def say(kind: str, text: str) -> None:
     os.write(2, f"{kind}: {text}\n".encode())
 
 
-def run(order_fd: int, stats_fd: int, target_fd: int) -> int:
-    """Run the ordered job; returns the exit status. `target_fd` -1 is no target."""
+def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
+    """Run the ordered job on these descriptors, one for each target; returns the exit status."""
     order = marshal.loads(read_all(order_fd))
     os.close(order_fd)
     page = StatsPage.attach(stats_fd)
     process.die_with_parent(order["parent_pid"])
     limits = order["limits"]
-    target = order["target"]
+    targets = order["targets"]
     # The job may not write past the region that the guard admitted; a device has its own end.
-    is_bounded = target["kind"] == "file" and not target["fill_device"]
-    process.limit(limits["memory_bytes"], limits["cpu_s"], target["size"] if is_bounded else 0)
+    is_bounded = len(targets) == 1 and targets[0]["kind"] == "file" and not targets[0]["fill_device"]
+    process.limit(limits["memory_bytes"], limits["cpu_s"], targets[0]["size"] if is_bounded else 0)
     stop_on_sigterm(page)
     page.state = RunState.SETTING_UP
     try:
-        size = os.lseek(target_fd, 0, os.SEEK_END) if target_fd >= 0 else 0
-        job = Job(order["options"], page, target_fd, target["size"] or size)
+        files = [
+            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END)) for fd, target in zip(target_fds, targets, strict=True)
+        ]
+        job = Job(order["options"], page, files, order["number"])
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
@@ -51,6 +57,8 @@ def run(order_fd: int, stats_fd: int, target_fd: int) -> int:
     for note in job.notes:
         say("warning", note)
     page.state = RunState.INITIALIZED
+    while not page.is_released and not page.is_stopped:
+        time.sleep(RELEASE_POLL_S)
     job.run()
     if page.error:
         say("error", page.text)
@@ -60,7 +68,7 @@ def run(order_fd: int, stats_fd: int, target_fd: int) -> int:
 
 if __name__ == "__main__":
     try:
-        status = run(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+        status = run(int(sys.argv[1]), int(sys.argv[2]), [int(fd) for fd in sys.argv[3].split(":") if fd])
     except Exception as error:  # the outermost loop: a traceback helps nobody who runs disks
         say("error", f"child: {type(error).__name__}: {error}")
         status = exit_status.JOB_FAILED

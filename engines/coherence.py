@@ -10,7 +10,7 @@ SECTOR_BYTES: Final = 512
 VERIFY_HEADER_BYTES: Final = 64
 """Room that the header of a verified block and its checksum need, in every layout."""
 MAX_BUFFER_BYTES: Final = 4 << 30
-DIRECTIONS: Final = ("reads", "writes")
+DIRECTIONS: Final = ("reads", "writes", "trims")
 
 
 def check(options: JobOptions) -> tuple[OptionError, ...]:
@@ -35,23 +35,23 @@ def check_times(options: JobOptions) -> Iterator[OptionError]:
 
 
 def check_region(options: JobOptions) -> Iterator[OptionError]:
-    bs = spell_size(options.bs)
+    bs = spell_size(options.min_bs)
     for name in ("size", "io_size"):
         length = getattr(options, name)
-        if length and length < options.bs:
+        if 0 < length < options.min_bs:
             yield OptionError(name, f"{spell_size(length)} is less than one I/O (bs is {bs})")
-    if options.iodepth * options.bs > MAX_BUFFER_BYTES:
-        found, most = spell_size(options.iodepth * options.bs), spell_size(MAX_BUFFER_BYTES)
+    if options.iodepth * options.max_bs > MAX_BUFFER_BYTES:
+        found, most = spell_size(options.iodepth * options.max_bs), spell_size(MAX_BUFFER_BYTES)
         yield OptionError("iodepth", f"times bs makes {found} of buffers: at most {most}")
     if options.offset + options.size > MAX_INT64:
         yield OptionError("size", f"ends beyond {MAX_INT64}, counted from offset")
     if not options.direct:
         return
-    for name in ("bs", "offset"):
-        if getattr(options, name) % SECTOR_BYTES:
-            found = spell_size(getattr(options, name))
+    for name, value in (("bs", options.min_bs), ("offset", max(options.offset, 0))):
+        if value % SECTOR_BYTES:
+            found = spell_size(value)
             yield OptionError(name, f"{found} is not a multiple of {SECTOR_BYTES}, as direct=1 needs")
-    if options.size > options.bs and options.size % options.bs:
+    if options.size > options.min_bs and options.size % options.min_bs:
         yield OptionError("size", f"{spell_size(options.size)} is not a multiple of bs ({bs}), as direct=1 needs")
 
 
@@ -78,9 +78,7 @@ def check_writes(options: JobOptions) -> Iterator[OptionError]:
 def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify == "none":
         return
-    if options.does_read and options.does_write:
-        yield OptionError("verify", f"of mixed jobs is not supported yet; rw is {options.rw}: use write or randwrite")
-    if options.bs < VERIFY_HEADER_BYTES:
-        yield OptionError("bs", f"{options.bs} has no room for a verify header: at least {VERIFY_HEADER_BYTES}")
+    if options.min_bs < VERIFY_HEADER_BYTES:
+        yield OptionError("bs", f"{options.min_bs} has no room for a verify header: at least {VERIFY_HEADER_BYTES}")
     if options.fill_device:
         yield OptionError("fill_device", "together with verify is not supported yet")

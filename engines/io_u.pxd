@@ -1,6 +1,6 @@
 # One I/O from pick to completion, and the words its engine answers with. Declarations only.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef enum Ddir:
@@ -8,7 +8,9 @@ cdef enum Ddir:
     WRITE = 1
     TRIM = 2
     SYNC = 3
-    DATASYNC = 4  # accounted as SYNC
+    # Accounted as SYNC:
+    DATASYNC = 4
+    SYNC_RANGE = 5
 
 
 # What queue() says about this one request (not about the engine).
@@ -18,11 +20,18 @@ cdef enum QueueStatus:
     BUSY = 2  # not taken: commit or reap, then offer it again
 
 
+# What an I/O is beside its direction, as bits of `flags`.
+cdef enum IoFlag:
+    IO_VERIFIED = 1  # a read whose contents are checked
+    IO_TRIMMED = 2  # ... which must be zeroes
+    IO_BACKLOG = 4  # comes from verify_backlog: counts neither against the size nor against number_ios
+
+
 # One cache line of hot fields. `buf`, `offset` and `length` describe what is still to be
 # transferred, so that the rest of a short I/O is offered again by moving them.
 cdef struct io_u:
     char *buf
-    uint64_t offset  # bytes, in the target
+    uint64_t offset  # bytes, in the file
     uint64_t start_ns  # picked; lat counts from here
     uint64_t issued_ns  # handed to the engine; clat counts from here
     int64_t result  # bytes transferred, or -errno
@@ -30,5 +39,6 @@ cdef struct io_u:
     uint32_t length  # bytes still to transfer
     uint32_t block_length  # bytes of the whole block
     uint32_t index  # slot: fixed buffer, in-flight stamp
+    uint16_t file  # index in the engine's files
     uint8_t ddir
-    uint8_t is_verify  # a read whose contents are checked
+    uint8_t flags  # IoFlag

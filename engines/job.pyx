@@ -12,23 +12,22 @@ from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 from posix.unistd cimport fsync
 
 from iovigil.engines.clock cimport clock_source, now_ns
-from iovigil.engines.io_u cimport BUSY, DATASYNC, QUEUED, READ, SYNC, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport BUSY, DATASYNC, IO_VERIFIED, QUEUED, READ, SYNC, TRIM, WRITE, QueueStatus, io_u
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
 from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
 from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_until, spin_until
 from iovigil.engines.payload cimport fill, scramble
-from iovigil.engines.permutation cimport permutation_free, permutation_init
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport (
     DEPTH_COUNT, ERRNO_COUNT, MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Latency, RunState, StatsPage,
     mismatch_record,
 )
+from iovigil.engines.target cimport TargetFiles, target_file
 from iovigil.engines.verify cimport BLOCK_OK, check_block, stamp_block, verdict
-from iovigil.engines.workload cimport next_block, next_ddir, workload_rewind
+from iovigil.engines.workload cimport next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind
 from iovigil.engines.write_log cimport (
-    blocks_left, forget_all, is_in_flight, take_next, write_begun, write_done, write_failed, write_log_free,
-    write_log_init,
+    forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free, write_log_init,
 )
 
 from iovigil.engines.stats import Mismatch as MismatchKind
@@ -86,15 +85,15 @@ cdef class Job:
     def __cinit__(self):
         self.drawn_ddir = -1
 
-    def __init__(self, dict options not None, StatsPage stats not None, int fd, uint64_t target_size):
+    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
-        `options` is `JobOptions.native()`; `fd` -1 is no target; `target_size` in bytes, 0 when it has none.
+        `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
+        of its own) each, none for an engine without a target; `number` is the job's place among those beside it.
         """
         self.stats = stats
         self.page = stats.page
-        self.fd = fd
-        self.set_up(dict(options), target_size)
+        self.set_up(options, files or [(-1, 0)], number)
 
     def __dealloc__(self):
         if self.engine is not None:
@@ -102,76 +101,69 @@ cdef class Job:
         if self.buffers != NULL:
             munmap(self.buffers, self.buffers_size)
         write_log_free(&self.log)
-        permutation_free(&self.work.order)
+        workload_free(&self.work)
         free(self.ios)
         free(self.free)
         free(self.again)
         free(self.batch)
         free(self.scratch)
 
-    cdef int set_up(self, dict options, uint64_t target_size) except -1:
-        cdef uint64_t region, stride, slot
-        cdef uint32_t depth
+    cdef int set_up(self, dict options, files, uint32_t number) except -1:
+        cdef uint64_t stride, slot, seed
+        cdef uint32_t depth, index
         cdef void *memory
         try:
-            ioengine = options.pop("ioengine")
+            ioengine = options["ioengine"]
             self.options = read_options(options)
         except (KeyError, ValueError) as error:
             raise SetupError(f"options are of another version: {error}") from None
-
-        if self.options.fill_device and not self.options.size and not self.options.is_random:
-            region = (<uint64_t>1 << 62) // self.options.bs * self.options.bs  # no end but the target's
-        else:
-            region = self.options.size
-            if not region and target_size > self.options.offset:
-                region = target_size - self.options.offset
-            if target_size and self.options.offset + region > target_size and not self.options.fill_device:
-                raise SetupError(f"offset {self.options.offset} + size {region} is beyond the target's {target_size}")
-        if region < self.options.bs:
-            raise SetupError(f"size: {region} bytes have no room for one block of {self.options.bs}; set size")
-        self.work.block_count = region // self.options.bs
-        self.work.is_random = self.options.is_random
-        self.work.is_mapped = self.work.is_random and not self.options.norandommap
-        share = 100 * self.options.does_read
-        if self.options.does_read and self.options.does_write:
-            share = self.options.rwmixread
-        self.work.read_share = (<uint64_t>share << 32) // 100
-        self.work.seed = self.options.randseed
+        self.max_bs = max([self.options.max_bs[ddir] for ddir in range(3) if self.uses(ddir)])
+        self.min_bs = min([self.options.min_bs[ddir] for ddir in range(3) if self.uses(ddir)])
+        self.targets = TargetFiles(self.regions(files))
+        self.region_bytes = sum([self.targets.files[index].length for index in range(self.targets.count)])
+        self.pass_bytes = self.options.io_size if self.options.io_size >= 0 else (
+            self.region_bytes * <uint64_t>-self.options.io_size // 100)
+        if not self.pass_bytes:
+            self.pass_bytes = self.region_bytes
+        seed = self.options.randseed + (number - 1) * <uint64_t>0x9E3779B97F4A7C15
         if not self.options.randrepeat:
-            self.work.seed ^= int.from_bytes(os.urandom(8), "little")
-        if self.work.is_mapped and permutation_init(&self.work.order, self.work.block_count):
-            raise MemoryError
+            seed ^= int.from_bytes(os.urandom(8), "little")
+        try:
+            workload_init(&self.work, options, &self.options, self.targets.files, self.targets.count, seed)
+        except ValueError as error:
+            raise SetupError(str(error)) from None
         workload_rewind(&self.work)
 
         for ddir in range(2):
             iops = max((1e9 / self.options.rate_iops[ddir]) if self.options.rate_iops[ddir] else 0.0,
-                       (1e9 * self.options.bs / self.options.rate[ddir]) if self.options.rate[ddir] else 0.0)
+                       (1e9 * self.max_bs / self.options.rate[ddir]) if self.options.rate[ddir] else 0.0)
             self.pace.interval_ns[ddir] = iops
             self.pace.is_on = self.pace.is_on or iops > 0
         self.pace.lag_ns = 1e3 * self.options.ratecycle
 
         if self.options.is_verified and self.options.does_write:
-            if write_log_init(&self.log, self.work.block_count):
+            self.unit = self.options.verify_interval or self.min_bs
+            if write_log_init(&self.log, self.region_bytes // self.unit):
                 raise MemoryError
             now = time.time_ns()
             self.form.is_current = self.options.is_current_header
             self.form.nonce = mix(<uint64_t>now ^ <uint64_t>os.getpid())
             self.form.time_s = <uint32_t>(now // 1_000_000_000)
             self.form.time_ns = <uint32_t>(now % 1_000_000_000)
-            self.form.thread = 1
+            self.form.thread = <uint16_t>number
         if self.options.is_verified:
-            self.scratch = <char *>calloc(1, self.options.bs)
+            self.scratch = <char *>calloc(1, self.max_bs)
             if self.scratch == NULL:
                 raise MemoryError
 
         module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
-        self.engine = module.Engine(self.fd, <uint32_t>self.options.iodepth)
+        self.engine = module.Engine(self.targets, <uint32_t>self.options.iodepth, options)
         depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
-        stride = (self.options.bs + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
+        stride = (self.max_bs + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         self.buffers_size = stride * depth
         memory = mmap(NULL, self.buffers_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if memory == MAP_FAILED:
-            raise SetupError(f"iodepth {depth} times bs {self.options.bs}: {os.strerror(c_errno)}")
+            raise SetupError(f"iodepth {depth} times bs {self.max_bs}: {os.strerror(c_errno)}")
         self.buffers = <char *>memory
         self.ios = <io_u *>calloc(depth, sizeof(io_u))
         self.free = <io_u **>calloc(depth, sizeof(io_u *))
@@ -190,6 +182,31 @@ cdef class Job:
         self.engine.open(self.buffers, self.buffers_size)
         return 0
 
+    cdef bint uses(self, int ddir) noexcept:
+        return (self.options.does_read, self.options.does_write, self.options.does_trim)[ddir]
+
+    def regions(self, files):
+        """(descriptor, size, start, length) of each file: what of it the job works on. Raises SetupError."""
+        regions = []
+        share = self.options.size // len(files) if self.options.size > 0 else 0
+        for fd, size in files:
+            start = self.options.offset
+            if start < 0:
+                start = size * -start // 100
+                start -= start % (self.options.offset_align or self.min_bs)
+            if self.options.fill_device and not self.options.size and not self.options.is_random:
+                length = (1 << 62) // self.max_bs * self.max_bs  # no end but the target's
+            else:
+                length = share or max(size - start, 0)
+                if self.options.size < 0:
+                    length = max(size - start, 0) * -self.options.size // 100
+                if size and start + length > size and not self.options.fill_device:
+                    raise SetupError(f"offset {start} + size {length} is beyond the target's {size}")
+            if length < self.min_bs:
+                raise SetupError(f"size: {length} bytes have no room for one block of {self.min_bs}; set size")
+            regions.append((fd, size, start, length))
+        return regions
+
     @property
     def notes(self):
         """What people should know of the engine: fall-backs that it took."""
@@ -198,8 +215,8 @@ cdef class Job:
     def run(self):
         """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""
         cdef rusage before, after
-        if self.options.invalidate and self.fd >= 0:
-            posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
+        if self.options.invalidate:
+            self.advise(POSIX_FADV_DONTNEED)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
             self.run_phases()
@@ -224,7 +241,7 @@ cdef class Job:
                 option, unit, least = "rate_iops_min", "I/Os", self.options.rate_iops_min[self.rates.missed_ddir]
             else:
                 option, unit, least = "rate_min", "bytes", self.options.rate_min[self.rates.missed_ddir]
-            operation = ("read", "write")[self.rates.missed_ddir]
+            operation = ("read", "write", "trim")[self.rates.missed_ddir]
             self.page.error = EIO
             self.stats.text = (f"{option}: {operation} made {self.rates.missed_rate:.0f} {unit} per second "
                                f"over {self.options.ratecycle / 1000:.0f} ms, less than {least}")
@@ -238,16 +255,13 @@ cdef class Job:
             self.page.error = EILSEQ
             first = self.stats.mismatches()[0]
             byte = f", first wrong byte at {first.first_byte}" if first.first_byte >= 0 else ""
-            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {self.options.bs} bytes failed "
+            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {self.unit or self.min_bs} bytes failed "
                                f"verification; first: {MismatchKind(first.kind).name.lower()} "
                                f"at offset {first.offset}{byte}")
 
     cdef void run_phases(self) noexcept nogil:
-        cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, pass_ios, budget, _loop, left
+        cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left
         cdef bint reads_back = self.options.is_verified and self.options.does_write and self.options.do_verify
-        pass_ios = self.work.block_count
-        if self.options.io_size:
-            pass_ios = (self.options.io_size + self.options.bs - 1) // self.options.bs  # begun is done, as in fio
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
@@ -262,10 +276,12 @@ cdef class Job:
             while True:
                 # One round. What is verified is written at most for half the time that is left, so that
                 # the other half can check it.
-                self.ios_left = pass_ios
+                self.bytes_left = self.pass_bytes
+                self.may_repeat = self.pass_bytes > self.region_bytes
                 if self.options.time_based and not reads_back:
-                    self.ios_left = <uint64_t>-1
-                self.ios_left = min(self.ios_left, budget)
+                    self.bytes_left = <uint64_t>-1
+                    self.may_repeat = True
+                self.ios_left = budget
                 left = self.ios_left
                 end = deadline
                 if deadline and reads_back:
@@ -277,14 +293,15 @@ cdef class Job:
                 if self.has_written and (self.options.end_fsync or reads_back):
                     self.sync_target()
                 if reads_back and not self.failure.error and not slot_get(&self.page.stop):
-                    posix_fadvise(self.fd, 0, 0, POSIX_FADV_DONTNEED)
+                    self.advise(POSIX_FADV_DONTNEED)
+                    self.bytes_left = <uint64_t>-1
                     self.ios_left = <uint64_t>-1
                     self.enter(RunState.VERIFYING)
                     # May outlast the runtime by as much as the writing took at most.
                     self.phase(True, deadline + 500 * self.options.runtime if deadline else 0)
                     self.enter(RunState.RUNNING)
                 if reads_back:
-                    slot_add(&self.page.unverified_bytes, blocks_left(&self.log) * self.options.bs)
+                    slot_add(&self.page.unverified_bytes, units_left(&self.log) * self.unit)
                     forget_all(&self.log)
                 now = now_ns(&self.page.clock)
                 if not self.options.time_based or not budget or self.is_done(now, deadline):
@@ -314,10 +331,8 @@ cdef class Job:
         self.next_check_ns = 0
         self.drawn_ddir = -1
         self.think_left = self.options.thinktime_blocks
-        if self.fd >= 0:
-            # Readahead would move what a random job never asks for; the check goes in order of offset.
-            posix_fadvise(self.fd, 0, 0,
-                          POSIX_FADV_RANDOM if self.work.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
+        # Readahead would move what a random job never asks for; the check goes in order of offset.
+        self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
         pace_start(&self.pace, now)
         self.begin_phase(now)
 
@@ -337,7 +352,7 @@ cdef class Job:
                     self.engine.queue(io)
                     now = now_ns(clock)
                     self.complete(io, now)
-                    if io.is_verify:  # the check took longer than a look at the clock does
+                    if io.flags & IO_VERIFIED:  # the check took longer than a look at the clock does
                         now = now_ns(clock)
                     continue
             else:
@@ -368,7 +383,7 @@ cdef class Job:
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
                     wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
-                    reaped = self.engine.reap(1, wake_ns - now if wake_ns > now else 0)
+                    reaped = self.engine.reap(1, 0, wake_ns - now if wake_ns > now else 0)
                     now = now_ns(clock)
                     if reaped < 0:
                         self.fail_engine(-reaped)
@@ -387,7 +402,7 @@ cdef class Job:
             # Nothing is in flight.
             if wake_ns:
                 now = sleep_until(clock, min(wake_ns, self.next_check_ns), &self.page.stop)
-            elif not self.think_left and self.ios_left and not self.is_over:
+            elif not self.think_left and self.ios_left and self.bytes_left and not self.is_over:
                 self.think()
                 now = now_ns(clock)
             else:
@@ -402,7 +417,8 @@ cdef class Job:
         """
         cdef io_u *io
         cdef int ddir = self.drawn_ddir
-        cdef uint64_t block, generation = 0
+        cdef piece drawn
+        cdef uint64_t generation = 0
         cdef bint is_mixed = self.options.does_read and self.options.does_write and not self.is_checking
         if self.again_count:
             self.again_count -= 1
@@ -410,12 +426,13 @@ cdef class Job:
         if self.is_over:
             return NULL
         if self.sync_due:
-            io = self.take_slot(self.sync_due, 0)
-            io.length = io.block_length = 0
+            drawn = self.last_written
+            drawn.length = 0
+            io = self.take_slot(self.sync_due, &drawn)
             self.sync_due = 0
             io.start_ns = now
             return io
-        if not self.ios_left or not self.think_left:
+        if not self.ios_left or not self.bytes_left or not self.think_left:
             return NULL
 
         if ddir < 0:
@@ -430,25 +447,30 @@ cdef class Job:
                     return NULL
 
         if self.is_checking:
-            if not take_next(&self.log, &block, &generation):
-                self.ios_left = 0
+            if not self.next_to_check(&drawn, &generation):
+                self.bytes_left = 0
                 return NULL
         elif self.drawn_ddir >= 0:
-            block = self.drawn_block
-        else:
-            block = next_block(&self.work, ddir)
+            drawn = self.drawn
+        elif not next_piece(&self.work, ddir, &drawn):
+            if self.may_repeat:
+                workload_pass(&self.work)
+            if not self.may_repeat or not next_piece(&self.work, ddir, &drawn):
+                self.bytes_left = 0
+                return NULL
         if self.options.is_verified and ddir == WRITE:
-            if is_in_flight(&self.log, block):
+            if is_in_flight(&self.log, self.unit_of(&drawn), drawn.length // self.unit):
                 # Two writes of one block under way would leave open which one it holds: let the first end.
                 self.drawn_ddir = ddir
-                self.drawn_block = block
+                self.drawn = drawn
                 return NULL
-            generation = write_begun(&self.log, block)
+            generation = write_begun(&self.log, self.unit_of(&drawn), drawn.length // self.unit)
         self.drawn_ddir = -1
 
-        io = self.take_slot(<uint8_t>ddir, block)
+        io = self.take_slot(<uint8_t>ddir, &drawn)
         io.numberio = generation
-        io.is_verify = self.options.is_verified and ddir == READ
+        if self.options.is_verified and ddir == READ:
+            io.flags = IO_VERIFIED
         io.start_ns = now
         if ddir == WRITE:
             if self.options.is_verified:
@@ -456,7 +478,9 @@ cdef class Job:
                 io.start_ns = now_ns(&self.page.clock)
             elif self.options.scramble_buffers:
                 scramble(io.buf, io.length, io.offset, now)
+            self.last_written = drawn
             self.count_write()
+        self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
         self.ios_left -= 1
         if self.options.thinktime and not self.is_checking:
             self.think_left -= 1
@@ -464,15 +488,48 @@ cdef class Job:
             pace_issued(&self.pace, ddir, now)
         return io
 
-    cdef inline io_u *take_slot(self, uint8_t ddir, uint64_t block) noexcept nogil:
+    cdef inline io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil:
         cdef io_u *io
         self.free_count -= 1
         io = self.free[self.free_count]
         io.ddir = ddir
-        io.offset = self.options.offset + block * self.options.bs
-        io.length = io.block_length = <uint32_t>self.options.bs
-        io.is_verify = False
+        io.file = <uint16_t>drawn.file
+        io.offset = drawn.offset
+        io.length = io.block_length = drawn.length
+        io.flags = 0
         return io
+
+    cdef inline uint64_t unit_of(self, const piece *drawn) noexcept nogil:
+        """Index in the write log of the first unit of a piece."""
+        cdef uint64_t before = 0
+        cdef uint32_t file
+        for file in range(drawn.file):
+            before += self.targets.files[file].length
+        return (before + drawn.offset - self.targets.files[drawn.file].start) // self.unit
+
+    cdef bint next_to_check(self, piece *drawn, uint64_t *generation) noexcept nogil:
+        """The next stretch of one generation that was written, in order of offset; it is then off the list."""
+        cdef uint64_t unit = self.log.next_check, place
+        cdef uint32_t file = 0
+        if not next_written(&self.log, &unit, generation):
+            self.log.next_check = self.log.end
+            return False
+        place = unit * self.unit
+        while place >= self.targets.files[file].length:
+            place -= self.targets.files[file].length
+            file += 1
+        drawn.file = file
+        drawn.offset = self.targets.files[file].start + place
+        drawn.length = 0
+        while True:
+            self.log.units[unit] = 0
+            drawn.length += <uint32_t>self.unit
+            unit += 1
+            if (drawn.length + self.unit > self.max_bs or unit >= self.log.end
+                    or self.log.units[unit] != generation[0]):
+                break
+        self.log.next_check = unit
+        return True
 
     cdef inline void count_write(self) noexcept nogil:
         self.has_written = True
@@ -492,7 +549,7 @@ cdef class Job:
 
     cdef inline void complete(self, io_u *io, uint64_t now) noexcept nogil:
         """Take an I/O back from the engine: count it, check it, or offer the rest of it again."""
-        if io.result != io.length or io.ddir > WRITE or io.length != io.block_length:
+        if io.result != io.length or io.ddir > TRIM or io.length != io.block_length:
             self.complete_odd(io, now)
             return
         self.account(io, now, io.length)
@@ -504,12 +561,11 @@ cdef class Job:
         """The completions that are not one whole block: errors, short transfers, syncs."""
         if io.result == -ECANCELED and self.failure.error:
             # Taken back by stop_early: no word of the disk's.
-            if io.ddir == WRITE and self.options.is_verified:
-                write_failed(&self.log, self.block_of(io))
+            self.forget_write(io)
             self.release(io)
         elif io.result < 0:
             self.fail(io, <int>-io.result)
-        elif io.ddir > WRITE:
+        elif io.ddir > TRIM:
             if io.start_ns >= self.epoch_ns:
                 slot_add(&self.page.counter[<int>Counter.IOS][<int>SYNC], 1)
                 record(&self.page.latency[<int>Latency.LAT][<int>SYNC], elapsed(io.start_ns, now), 1)
@@ -548,18 +604,30 @@ cdef class Job:
     cdef void settle(self, io_u *io) noexcept nogil:
         """Book a whole verified write, or judge a block that was read to be verified."""
         cdef verdict answer
+        cdef uint64_t at = 0, interval = self.options.verify_interval or io.block_length
+        cdef piece whole
         if io.ddir == WRITE:
-            write_done(&self.log, self.block_of(io), io.numberio)
+            whole = piece(offset=io.offset, length=io.block_length, file=io.file)
+            write_done(&self.log, self.unit_of(&whole), io.block_length // self.unit, io.numberio)
             return
-        answer = check_block(&self.form, io.buf, io.block_length, io.offset, io.numberio, self.scratch)
+        if io.ddir != READ:
+            return
+        while at < io.block_length:
+            answer = check_block(&self.form, io.buf + at, <uint32_t>interval, io.offset + at, io.numberio,
+                                 self.scratch)
+            if answer.kind != BLOCK_OK:
+                self.note_mismatch(io, at, &answer)
+            at += interval
         slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][<int>READ], io.block_length)
-        if answer.kind != BLOCK_OK:
-            self.note_mismatch(io, &answer)
 
-    cdef inline uint64_t block_of(self, const io_u *io) noexcept nogil:
-        return (io.offset - self.options.offset) // self.options.bs
+    cdef void forget_write(self, const io_u *io) noexcept nogil:
+        """What a write that failed has left behind is unknown: nothing to check."""
+        cdef piece whole
+        if io.ddir == WRITE and self.options.is_verified:
+            whole = piece(offset=io.offset - (io.block_length - io.length), length=io.block_length, file=io.file)
+            write_done(&self.log, self.unit_of(&whole), io.block_length // self.unit, 0)
 
-    cdef void note_mismatch(self, const io_u *io, const verdict *answer) noexcept nogil:
+    cdef void note_mismatch(self, const io_u *io, uint64_t at, const verdict *answer) noexcept nogil:
         cdef uint64_t found = 0
         cdef int kind
         cdef mismatch_record *place
@@ -567,9 +635,9 @@ cdef class Job:
             found += slot_get(&self.page.mismatch[kind])
         if found < <uint64_t>MISMATCHES_KEPT:
             place = &self.page.mismatches[found]
-            place.offset = io.offset
-            place.length = io.block_length
-            place.first_byte = <int64_t>io.offset + answer.first_byte if answer.first_byte >= 0 else -1
+            place.offset = io.offset + at
+            place.length = self.options.verify_interval or io.block_length
+            place.first_byte = <int64_t>(io.offset + at) + answer.first_byte if answer.first_byte >= 0 else -1
             place.kind = <uint64_t>answer.kind
             place.expected = io.numberio
             place.found = answer.found
@@ -584,8 +652,7 @@ cdef class Job:
         """Count an I/O that returned an error, and end the job unless that error may pass."""
         cdef int ddir = min(<int>io.ddir, <int>SYNC)
         cdef unsigned kind = PASS_READ if io.ddir == READ else PASS_WRITE
-        if io.ddir == WRITE and self.options.is_verified:
-            write_failed(&self.log, self.block_of(io))
+        self.forget_write(io)
         if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
             self.is_full = True
             self.is_over = True
@@ -623,15 +690,14 @@ cdef class Job:
     cdef void sync_target(self) noexcept nogil:
         """fsync outside the queue; its error counts, and ends the job, as that of a write does."""
         cdef int error = 0
-        if self.fd < 0:
-            return
+        cdef uint32_t file
         self.enter(RunState.FSYNCING)
         slot_set(&self.page.inflight_ns[0], now_ns(&self.page.clock))  # nothing else is in flight
-        while fsync(self.fd):
-            error = c_errno
-            if error != EINTR or slot_get(&self.page.stop):
-                break
-            error = 0
+        for file in range(self.targets.count):
+            while not error and self.targets.files[file].fd >= 0 and fsync(self.targets.files[file].fd):
+                error = c_errno
+                if error == EINTR and not slot_get(&self.page.stop):
+                    error = 0
         slot_set(&self.page.inflight_ns[0], 0)
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
@@ -641,6 +707,15 @@ cdef class Job:
                 self.failure.error = error
                 self.failure.ddir = SYNC
                 self.failure.length = 0
+
+    cdef void advise(self, int advice) noexcept nogil:
+        """Tell the kernel how the regions will be used."""
+        cdef uint32_t index
+        cdef const target_file *file
+        for index in range(self.targets.count):
+            file = &self.targets.files[index]
+            if file.fd >= 0:
+                posix_fadvise(file.fd, 0, 0, advice)
 
     cdef void think(self) noexcept nogil:
         """thinktime: first on the CPU, then asleep."""
@@ -657,7 +732,8 @@ cdef class Job:
         slot_set(&self.page.state, <uint64_t>state)
 
     cdef void begin_phase(self, uint64_t now) noexcept nogil:
-        cdef uint64_t ddirs = (self.options.does_read << <int>READ) | (self.options.does_write << <int>WRITE)
+        cdef uint64_t ddirs = ((self.options.does_read << <int>READ) | (self.options.does_write << <int>WRITE)
+                               | (self.options.does_trim << <int>TRIM))
         slot_set(&self.page.phase_ddirs, <uint64_t>(1 << <int>READ) if self.is_checking else ddirs)
         slot_set(&self.page.phase_ns, 0 if self.is_ramping else now)
         if not self.page.first_io_ns:
@@ -666,7 +742,7 @@ cdef class Job:
     cdef void end_phase(self, uint64_t now) noexcept nogil:
         cdef int ddir
         cdef uint64_t begun_ns = self.page.phase_ns, ios
-        for ddir in range(2):
+        for ddir in range(3):
             if begun_ns and self.page.phase_ddirs & (1 << ddir):
                 slot_add(&self.page.runtime_ns[ddir], now - begun_ns)
         slot_set(&self.page.phase_ns, 0)

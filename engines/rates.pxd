@@ -14,8 +14,8 @@ cdef struct progress:
 
 
 cdef struct rates:
-    progress sampled[2]
-    progress judged[2]
+    progress sampled[3]
+    progress judged[3]
     uint64_t next_sample_ns
     uint64_t next_judgement_ns
     bint is_missed  # a minimum rate was not met: what follows says which

@@ -22,12 +22,12 @@ cdef void rates_look(rates *self, stats_page *page, const job_options *options, 
     """Take the samples and pass the judgements that are due."""
     cdef int ddir
     if now >= self.next_sample_ns:
-        for ddir in range(2):
+        for ddir in range(3):
             sample(&self.sampled[ddir], page, ddir, now)
         self.next_sample_ns = now + SAMPLE_NS
     if now >= self.next_judgement_ns:
         self.next_judgement_ns = now + 1000 * options.ratecycle
-        for ddir in range(2):
+        for ddir in range(3):
             judge(self, page, options, ddir, now)
 
 

@@ -31,8 +31,10 @@ ALIASES: Final[Mapping[str, str]] = {
     "readwrite": "rw",
     "timeout": "runtime",
 }
+DIRECTIONS: Final = (
+    "read", "write", "trim", "randread", "randwrite", "randtrim", "rw", "randrw", "trimwrite", "randtrimwrite",
+)  # fmt: skip
 VALUE_ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
-    "rw": {"readwrite": "rw"},
     "verify": {"0": "none", "crc32c-intel": "crc32c"},
     "continue_on_error": {"0": "none", "1": "all"},
 }
@@ -141,15 +143,17 @@ def read_number(spec: OptionSpec, value: object) -> int:
 def read_pair(spec: OptionSpec, value: object) -> PerDirection:
     """Read one value for both directions, or one each; as in fio, an empty one leaves the default."""
     parts = list(value) if isinstance(value, (list, tuple)) else as_text(value).split(",")
-    if len(parts) > 2:
-        raise ValueError("takes one value for reads and one for writes: trims are not supported yet")
+    if len(parts) > 3:
+        raise ValueError("takes at most three values: for reads, writes and trims")
     if all(part in (None, "") for part in parts):
         raise ValueError("needs a value")
-    reads, writes = (
+    # As in fio, what is not given is as the one before it.
+    parts += [parts[-1]] * (3 - len(parts))
+    reads, writes, trims = (
         default if part in (None, "") else read_number(spec, part)
-        for part, default in zip(parts * (2 // len(parts)), spec.default, strict=True)
+        for part, default in zip(parts, spec.default, strict=True)
     )
-    return reads, writes
+    return reads, writes, trims
 
 
 def read_choice(spec: OptionSpec, value: object) -> str:
@@ -164,10 +168,25 @@ def read_text(spec: OptionSpec, value: object) -> str:
     text = as_text(value)
     if not text:
         raise ValueError("needs a value")
+    if spec.name == "rw":
+        return read_rw(text.lower())
     # Where no engine is to be seen nothing has been built; the child will say so better than we can.
     if spec.name == "ioengine" and engine_names() and text not in engine_names():
         raise ValueError(f"{quoted(text)} is not one of {', '.join(engine_names())}")
     return text
+
+
+def read_rw(text: str) -> str:
+    """Read a direction, and the number that may follow it."""
+    word, colon, number = text.partition(":")
+    word = {"readwrite": "rw"}.get(word, word)
+    if word not in DIRECTIONS:
+        raise ValueError(f"{quoted(word)} is not one of {', '.join(DIRECTIONS)}")
+    if not colon:
+        return word
+    is_backwards = number.startswith("-") and not word.startswith("rand")
+    sequence = (-1 if is_backwards else 1) * parse_size(number.removeprefix("-") if is_backwards else number)
+    return f"{word}:{sequence}" if sequence else word
 
 
 READERS: Final[Mapping[Any, Callable[[OptionSpec, object], Any]]] = {
@@ -195,8 +214,10 @@ def spell_option(name: str, value: Any) -> str:
     """Return the text that `parse_option` reads back as `value`."""
     spec = SPECS[name]
     if spec.kind == PerDirection:
-        reads, writes = (spell_number(spec, number) for number in value)
-        return reads if reads == writes else f"{reads},{writes}"
+        reads, writes, trims = (spell_number(spec, number) for number in value)
+        if writes == trims:
+            return reads if reads == writes else f"{reads},{writes}"
+        return f"{reads},{writes},{trims}"
     if spec.kind is bool:
         return str(int(value))
     return spell_number(spec, value) if spec.kind is int else str(value)

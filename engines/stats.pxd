@@ -8,11 +8,11 @@ from iovigil.engines.latency cimport latency_stats
 
 cdef enum:
     PAGE_MAGIC = 0x6C696769766F69  # "iovigil"
-    PAGE_VERSION = 1
+    PAGE_VERSION = 2
     DDIR_COUNT = 4
-    COUNTER_COUNT = 4
+    COUNTER_COUNT = 5
     MISMATCH_COUNT = 5
-    LATENCY_COUNT = 3
+    LATENCY_COUNT = 4
     ERRNO_COUNT = 134  # EHWPOISON is 133; what lies beyond counts in slot 0
     DEPTH_COUNT = 7  # 1, 2, 4, 8, 16, 32, 64 and more
     MAX_IODEPTH = 4096
@@ -42,12 +42,14 @@ cpdef enum Counter:
     BYTES = 1
     SHORT_IOS = 2
     VERIFIED_BYTES = 3
+    DROPPED_IOS = 4  # intended at a rate, but given up after a stall
 
 
 cpdef enum Latency:
     SLAT = 0
     CLAT = 1
     LAT = 2
+    RESPONSE = 3  # from the intended start, of jobs with a rate
 
 
 cpdef enum Mismatch:
@@ -83,6 +85,7 @@ cdef struct stats_page:
     uint32_t size
     clock_source clock  # made by the agent, so that no child spends time on it
 
+    uint64_t is_released  # written by the agent: the job may start
     uint64_t stop  # written by the agent: end as soon as possible
     uint64_t state
     uint64_t error  # errno of the job's first fatal error, positive

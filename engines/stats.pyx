@@ -222,6 +222,18 @@ cdef class StatsPage:
         """Ask the job to end as soon as its I/O in flight has come back."""
         slot_set(&self.page.stop, 1)
 
+    def release(self):
+        """Let the job start, as soon as it is ready."""
+        slot_set(&self.page.is_released, 1)
+
+    @property
+    def is_released(self):
+        return bool(slot_get(&self.page.is_released))
+
+    @property
+    def is_stopped(self):
+        return bool(slot_get(&self.page.stop))
+
     @property
     def state(self):
         return RunState(slot_get(&self.page.state))

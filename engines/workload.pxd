@@ -1,25 +1,40 @@
-# What comes next: direction and block of the next I/O.
+# What comes next: direction, file, offset and length of the next I/O.
 
 from libc.stdint cimport uint32_t, uint64_t
 
 from iovigil.engines.io_u cimport READ, WRITE
-from iovigil.engines.permutation cimport permutation, permutation_rekey, permuted
-from iovigil.engines.rng cimport mix, random, random_below
+from iovigil.engines.job_options cimport job_options
+from iovigil.engines.permutation cimport permutation, permuted
+from iovigil.engines.rng cimport random, random_below
+from iovigil.engines.target cimport target_file
+
+
+cdef struct piece:
+    uint64_t offset  # bytes, in the file
+    uint32_t length
+    uint32_t file
 
 
 cdef struct workload:
-    uint64_t block_count
+    bint is_plain  # one file, one length, uniform or in order: what next_piece does inline
     bint is_random
     bint is_mapped  # random, but each block once a pass
+    uint64_t start
+    uint64_t bs
+    uint64_t block_count
     uint64_t read_share  # of 2^32
     uint64_t seed
     uint64_t state  # of the generator
-    uint64_t position[2]  # next place in the order; random jobs share the first
+    uint64_t position[3]  # next place in the order; random jobs share the first
     uint64_t passes
     permutation order
 
 
+cdef int workload_init(workload *self, dict options, const job_options *native, const target_file *files,
+                       uint32_t file_count, uint64_t seed) except -1
+cdef void workload_free(workload *self) noexcept nogil
 cdef void workload_rewind(workload *self) noexcept nogil
+cdef void workload_pass(workload *self) noexcept nogil
 
 
 cdef inline int next_ddir(workload *self) noexcept nogil:
@@ -30,18 +45,21 @@ cdef inline int next_ddir(workload *self) noexcept nogil:
     return READ if (random(&self.state) >> 32) < self.read_share else WRITE
 
 
-cdef inline uint64_t next_block(workload *self, int ddir) noexcept nogil:
-    """Index of the next block; goes round without end: how far is the loop's business."""
+cdef inline bint next_piece(workload *self, int ddir, piece *drawn) noexcept nogil:
+    """Where the next I/O of a direction goes; False when this pass has no more. `workload_pass` begins another."""
     cdef uint64_t place
+    drawn.file = 0
+    drawn.length = <uint32_t>self.bs
+    if self.is_random and not self.is_mapped:
+        drawn.offset = self.start + random_below(&self.state, self.block_count) * self.bs
+        return True
     if self.is_random:
-        if not self.is_mapped:
-            return random_below(&self.state, self.block_count)
         ddir = 0
     place = self.position[ddir]
     if place == self.block_count:
-        place = 0
-        if self.is_random:
-            self.passes += 1
-            permutation_rekey(&self.order, mix(self.seed + self.passes))
+        return False
     self.position[ddir] = place + 1
-    return permuted(&self.order, place) if self.is_random else place
+    if self.is_random:
+        place = permuted(&self.order, place)
+    drawn.offset = self.start + place * self.bs
+    return True

@@ -1,54 +1,59 @@
-# Which block holds which generation, and which are in flight.
+# Which unit of the target holds which generation, and which are in flight.
 
 from libc.stdint cimport uint64_t
 
 
-# One word a block: 0 for never written, else the generation; the top bit while a write is under way.
+# One word a unit, the length under one verify header: 0 for never written, else the generation; the top bit while
+# a write is under way. The units of several files stand one behind the other.
 cdef struct write_log:
-    uint64_t *blocks
+    uint64_t *units
     uint64_t count
     uint64_t generation  # the last one given out
     uint64_t next_check  # where the verify phase has got to
-    uint64_t end  # one past the last block that was ever written
+    uint64_t end  # one past the last unit that was ever written
 
 
 cdef int write_log_init(write_log *self, uint64_t count) noexcept nogil
 cdef void write_log_free(write_log *self) noexcept nogil
 
 
-cdef inline bint is_in_flight(const write_log *self, uint64_t block) noexcept nogil:
-    return self.blocks[block] >> 63
-
-
-cdef inline uint64_t write_begun(write_log *self, uint64_t block) noexcept nogil:
-    self.generation += 1
-    self.blocks[block] = self.generation | (<uint64_t>1 << 63)
-    if block >= self.end:
-        self.end = block + 1
-    return self.generation
-
-
-cdef inline void write_done(write_log *self, uint64_t block, uint64_t generation) noexcept nogil:
-    self.blocks[block] = generation
-
-
-cdef inline void write_failed(write_log *self, uint64_t block) noexcept nogil:
-    """What the block holds now is unknown: nothing to check."""
-    self.blocks[block] = 0
-
-
-cdef inline bint take_next(write_log *self, uint64_t *block, uint64_t *generation) noexcept nogil:
-    """The next block to check, in order of offset; it is then no longer on the list."""
-    while self.next_check < self.end:
-        if self.blocks[self.next_check]:
-            block[0] = self.next_check
-            generation[0] = self.blocks[self.next_check]
-            self.blocks[self.next_check] = 0
-            self.next_check += 1
+cdef inline bint is_in_flight(const write_log *self, uint64_t first, uint64_t count) noexcept nogil:
+    cdef uint64_t unit
+    for unit in range(first, first + count):
+        if self.units[unit] >> 63:
             return True
-        self.next_check += 1
     return False
 
 
-cdef uint64_t blocks_left(write_log *self) noexcept nogil
+cdef inline uint64_t write_begun(write_log *self, uint64_t first, uint64_t count) noexcept nogil:
+    """Book a write that starts; its generation."""
+    cdef uint64_t unit
+    self.generation += 1
+    for unit in range(first, first + count):
+        self.units[unit] = self.generation | (<uint64_t>1 << 63)
+    if first + count > self.end:
+        self.end = first + count
+    return self.generation
+
+
+cdef inline void write_done(write_log *self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil:
+    """What these units hold from now on; generation 0: unknown, nothing to check."""
+    cdef uint64_t unit
+    for unit in range(first, first + count):
+        self.units[unit] = generation
+
+
+cdef inline bint next_written(const write_log *self, uint64_t *first, uint64_t *generation) noexcept nogil:
+    """The next unit to check, in order of offset."""
+    cdef uint64_t unit = first[0]
+    while unit < self.end:
+        if self.units[unit] and not self.units[unit] >> 63:
+            first[0] = unit
+            generation[0] = self.units[unit]
+            return True
+        unit += 1
+    return False
+
+
+cdef uint64_t units_left(const write_log *self) noexcept nogil
 cdef void forget_all(write_log *self) noexcept nogil

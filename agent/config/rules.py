@@ -115,5 +115,5 @@ def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings)
         job.refuse("offset", f"{spell_size(options.offset)} is beyond the {size} of disk {disk.name}")
     elif options.offset + region > disk.size:
         job.refuse("size", f"ends at {end} (offset + size), beyond the {size} of disk {disk.name}")
-    elif options.bs > region:
-        job.refuse("bs", f"{spell_size(options.bs)} is more than the {spell_size(region)} to work on in {disk.name}")
+    elif options.max_bs > region:
+        job.refuse("bs", f"{spell_size(options.max_bs)} is more than the {spell_size(region)} to work on in {disk.name}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
         """What the agent asks for."""
 
         disk: str
-        kind: Literal["file", "device", "auto", "none"]
+        kind: Literal["file", "device", "auto"]
         path: str
         size: int
         """Bytes the file must have; 0 takes it as it is."""
@@ -292,7 +292,7 @@ def mark_as_run_file(path: str) -> bool:
 
 def check_region(target: Target, order: TargetOrder, options: Mapping[str, Any]) -> None:
     """Raise Refused where the job's offset, size or block size cannot be served by the target."""
-    offset, size, bs = options["offset"], options["size"], options["bs"]
+    offset, size, bs = options["offset"], options["size"], max(options["bs"])
     if target.size and offset + max(size, bs) > target.size:
         raise Refused(
             f"{target.path} has {target.size} bytes: offset={offset}, size={size} and bs={bs} reach beyond its end"

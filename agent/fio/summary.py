@@ -59,7 +59,7 @@ def headline(result: RunResult, target: str) -> Iterator[str]:
     options = result.options
     depth = f", iodepth {options.iodepth}" if options.iodepth > 1 else ""
     where = f" on {target}" if target else ""
-    text = f"{options.name}: {options.rw}, {amount(options.bs)}{depth}, {result.engine}{where}"
+    text = f"{options.name}: {options.rw}, {amount(options.max_bs)}{depth}, {result.engine}{where}"
     yield from textwrap.wrap(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 

@@ -29,7 +29,7 @@ def fill(scrape: Scrape, entry: ProbeEntry, disk: DiskEntry | None) -> None:
         entry.disk,
         entry.probe,
         options.rw,
-        str(options.bs),
+        str(options.max_bs),
         str(options.iodepth),
         entry.engine,
         disk.target if disk else "",

@@ -3,17 +3,23 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from iovigil.engines.io_u cimport QueueStatus, io_u
+from iovigil.engines.target cimport TargetFiles, target_file
 
 
 cdef class IoEngine:
-    cdef int fd
+    cdef TargetFiles targets
+    cdef target_file *files  # those of `targets`: io.file is an index into them
     cdef uint32_t iodepth
+    cdef readonly dict options  # those of JobOptions that are for engines
     cdef bint is_sync  # queue() never answers QUEUED; one I/O at a time
+    cdef bint is_idle  # does no I/O: nothing is counted
     cdef io_u **events  # where reap() leaves what has finished
     cdef readonly list notes  # what people should know: fall-backs taken
 
     cdef int open(self, char *buffers, uint64_t buffers_size) except -1
     cdef QueueStatus queue(self, io_u *io) noexcept nogil
-    cdef int reap(self, uint32_t wanted, uint64_t timeout_ns) noexcept nogil
+    cdef int reap(self, uint32_t wanted, uint32_t most, uint64_t timeout_ns) noexcept nogil
     cdef int cancel(self, io_u *io) noexcept nogil
     cdef void close(self) noexcept
+
+    cdef int64_t change(self, io_u *io) noexcept nogil

@@ -1,5 +1,7 @@
-from typing import Self
+# Native only: nothing here for Python to call.
+from typing import Any, Self
 
+from iovigil.engines.target import TargetFiles
 from typing_extensions import disjoint_base
 
 class EngineUnavailable(OSError):
@@ -7,8 +9,10 @@ class EngineUnavailable(OSError):
 
 @disjoint_base
 class IoEngine:
-    """One way to hand an I/O to the kernel, for one target. Subclasses are named `Engine`, one a module."""
+    """One way to hand I/Os to the kernel, for the files of one job. Subclasses are named `Engine`, one a module."""
 
-    def __new__(cls, fd: int, iodepth: int) -> Self: ...
+    def __new__(cls, targets: TargetFiles, iodepth: int, options: dict[str, Any]) -> Self: ...
     @property
     def notes(self) -> list[str]: ...
+    @property
+    def options(self) -> dict[str, Any]: ...

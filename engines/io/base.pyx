@@ -1,9 +1,26 @@
 """What every I/O engine is: a small interface with a silent default for all but queue()."""
 
-from libc.errno cimport ENOSYS
+from libc.errno cimport EINTR, EINVAL, ENOSYS, errno
 from libc.stdlib cimport calloc, free
+from posix.unistd cimport fdatasync, fsync
 
-from iovigil.engines.io_u cimport COMPLETED
+from iovigil.engines.io_u cimport COMPLETED, DATASYNC, SYNC, TRIM
+
+cdef extern from "<fcntl.h>" nogil:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    """
+    int FALLOC_FL_KEEP_SIZE
+    int FALLOC_FL_PUNCH_HOLE
+    int fallocate(int fd, int mode, int64_t offset, int64_t length)
+
+cdef extern from "<linux/fs.h>" nogil:
+    unsigned long BLKDISCARD
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
 
 
 class EngineUnavailable(OSError):
@@ -11,11 +28,13 @@ class EngineUnavailable(OSError):
 
 
 cdef class IoEngine:
-    """One way to hand an I/O to the kernel, for one target. Subclasses are named `Engine`, one a module."""
+    """One way to hand I/Os to the kernel, for the files of one job. Subclasses are named `Engine`, one a module."""
 
-    def __cinit__(self, int fd, uint32_t iodepth):
-        self.fd = fd
+    def __cinit__(self, TargetFiles targets not None, uint32_t iodepth, dict options not None):
+        self.targets = targets
+        self.files = targets.files
         self.iodepth = iodepth
+        self.options = options
         self.is_sync = True
         self.notes = []
         self.events = <io_u **>calloc(iodepth, sizeof(io_u *))
@@ -34,11 +53,11 @@ cdef class IoEngine:
         io.result = -ENOSYS
         return COMPLETED
 
-    cdef int reap(self, uint32_t wanted, uint64_t timeout_ns) noexcept nogil:
+    cdef int reap(self, uint32_t wanted, uint32_t most, uint64_t timeout_ns) noexcept nogil:
         """Submit what was queued, wait for `wanted` completions at most `timeout_ns` (0: no bound).
 
-        Leaves finished I/Os in `events` and returns their number, which may be 0 after a signal
-        or the timeout; -errno when the engine itself failed.
+        Leaves at most `most` (0: as many as suit the engine) finished I/Os in `events` and returns their
+        number, which may be 0 after a signal or the timeout; -errno when the engine itself failed.
         """
         return 0
 
@@ -49,3 +68,30 @@ cdef class IoEngine:
     cdef void close(self) noexcept:
         """Undo `open`; called once, also after a failure."""
         pass
+
+    cdef int64_t change(self, io_u *io) noexcept nogil:
+        """Trim or sync, at once, by the plain system call: for engines that have no way of their own.
+
+        Bytes trimmed, 0 for a sync, or -errno. A trim of a file punches a hole.
+        """
+        cdef int fd = self.files[io.file].fd
+        cdef uint64_t bounds[2]
+        cdef int answer
+        while True:
+            if io.ddir == TRIM:
+                if self.files[io.file].is_device:
+                    bounds[0] = io.offset
+                    bounds[1] = io.length
+                    answer = ioctl(fd, BLKDISCARD, &bounds[0])
+                else:
+                    answer = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, <int64_t>io.offset, io.length)
+            elif io.ddir == SYNC:
+                answer = fsync(fd)
+            elif io.ddir == DATASYNC:
+                answer = fdatasync(fd)
+            else:
+                return -EINVAL
+            if answer == 0:
+                return io.length if io.ddir == TRIM else 0
+            if errno != EINTR:
+                return -errno

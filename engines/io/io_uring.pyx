@@ -3,13 +3,15 @@
 
 import os
 
+from cpython.array cimport array
 from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, ETIME
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport BUSY, DATASYNC, QUEUED, READ, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport BUSY, COMPLETED, DATASYNC, QUEUED, READ, TRIM, WRITE, QueueStatus, io_u
+from iovigil.engines.target cimport TargetFiles
 
 from iovigil.engines.io.base import EngineUnavailable
 
@@ -87,12 +89,12 @@ cdef class Engine(IoEngine):
     cdef bint is_open
     cdef bint has_fixed_buffers
     cdef unsigned file_flags
-    cdef int target  # the descriptor, or its index when registered
+    cdef bint has_fixed_files
     cdef uint32_t in_flight
     cdef io_uring_cqe **completions
     cdef uint32_t completions_size  # as many as the ring can hold, answers to cancellations among them
 
-    def __cinit__(self, int fd, uint32_t iodepth):
+    def __cinit__(self, TargetFiles targets not None, uint32_t iodepth, dict options not None):
         self.is_sync = False
 
     def __dealloc__(self):
@@ -103,6 +105,7 @@ cdef class Engine(IoEngine):
         cdef iovec whole
         cdef unsigned flags
         cdef int error = -EINVAL
+        cdef array fds
         # Each kernel takes the best set that it knows: DEFER_TASKRUN came with 6.1, COOP_TASKRUN with 5.19.
         for flags in (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0):
             memset(&params, 0, sizeof(params))
@@ -127,8 +130,9 @@ cdef class Engine(IoEngine):
         if error:
             hint = "; raise RLIMIT_MEMLOCK" if error == -ENOMEM else ""
             self.notes.append(f"io_uring: buffers not registered: {os.strerror(-error)}{hint}")
-        error = io_uring_register_files(&self.ring, &self.fd, 1)
-        self.target = self.fd if error else 0
+        fds = array("i", self.targets.fds)
+        error = io_uring_register_files(&self.ring, fds.data.as_ints, self.targets.count)
+        self.has_fixed_files = not error
         self.file_flags = 0 if error else IOSQE_FIXED_FILE
         if error:
             self.notes.append(f"io_uring: file not registered: {os.strerror(-error)}")
@@ -136,27 +140,34 @@ cdef class Engine(IoEngine):
         return 0
 
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:
-        cdef io_uring_sqe *sqe = io_uring_get_sqe(&self.ring)
+        cdef io_uring_sqe *sqe
+        cdef int target
+        if io.ddir == TRIM:
+            # Linux has a command for devices since 6.12; the plain call does on all.
+            io.result = self.change(io)
+            return COMPLETED
+        sqe = io_uring_get_sqe(&self.ring)
         if sqe == NULL:
             return BUSY
+        target = io.file if self.has_fixed_files else self.files[io.file].fd
         if io.ddir == READ:
             if self.has_fixed_buffers:
-                io_uring_prep_read_fixed(sqe, self.target, io.buf, io.length, io.offset, 0)
+                io_uring_prep_read_fixed(sqe, target, io.buf, io.length, io.offset, 0)
             else:
-                io_uring_prep_read(sqe, self.target, io.buf, io.length, io.offset)
+                io_uring_prep_read(sqe, target, io.buf, io.length, io.offset)
         elif io.ddir == WRITE:
             if self.has_fixed_buffers:
-                io_uring_prep_write_fixed(sqe, self.target, io.buf, io.length, io.offset, 0)
+                io_uring_prep_write_fixed(sqe, target, io.buf, io.length, io.offset, 0)
             else:
-                io_uring_prep_write(sqe, self.target, io.buf, io.length, io.offset)
+                io_uring_prep_write(sqe, target, io.buf, io.length, io.offset)
         else:
-            io_uring_prep_fsync(sqe, self.target, IORING_FSYNC_DATASYNC if io.ddir == DATASYNC else 0)
+            io_uring_prep_fsync(sqe, target, IORING_FSYNC_DATASYNC if io.ddir == DATASYNC else 0)
         io_uring_sqe_set_flags(sqe, self.file_flags)
         io_uring_sqe_set_data(sqe, io)
         self.in_flight += 1
         return QUEUED
 
-    cdef int reap(self, uint32_t wanted, uint64_t timeout_ns) noexcept nogil:
+    cdef int reap(self, uint32_t wanted, uint32_t most, uint64_t timeout_ns) noexcept nogil:
         cdef kernel_timespec timeout
         cdef io_uring_cqe *first = NULL
         cdef io_u *io
@@ -172,7 +183,9 @@ cdef class Engine(IoEngine):
             return answer
 
         ready = io_uring_cq_ready(&self.ring)
-        if ready < self.in_flight and ready > REAP_SOME:
+        if most:
+            ready = min(ready, most)
+        elif ready < self.in_flight and ready > REAP_SOME:
             ready = REAP_SOME
         ready = min(ready, self.completions_size)
         ready = io_uring_peek_batch_cqe(&self.ring, self.completions, ready)

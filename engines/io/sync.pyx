@@ -2,38 +2,46 @@
 
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from posix.unistd cimport SEEK_SET, fdatasync, fsync, lseek, read, write
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from posix.unistd cimport SEEK_SET, lseek, read, write
 
 from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport COMPLETED, DATASYNC, READ, SYNC, QueueStatus, io_u
+from iovigil.engines.io_u cimport COMPLETED, READ, WRITE, QueueStatus, io_u
+from iovigil.engines.target cimport TargetFiles
 
 
 cdef class Engine(IoEngine):
-    cdef uint64_t position  # where the last transfer ended; -1 when not known
+    cdef uint64_t *positions  # where the last transfer ended in each file; -1 when not known
 
-    def __cinit__(self, int fd, uint32_t iodepth):
-        self.position = <uint64_t>-1
+    def __cinit__(self, TargetFiles targets not None, uint32_t iodepth, dict options not None):
+        self.positions = <uint64_t *>malloc(targets.count * sizeof(uint64_t))
+        if self.positions == NULL:
+            raise MemoryError
+        memset(self.positions, 0xFF, targets.count * sizeof(uint64_t))
+
+    def __dealloc__(self):
+        free(self.positions)
 
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:
-        if io.ddir == SYNC:
-            io.result = -errno if fsync(self.fd) else 0
+        cdef int fd = self.files[io.file].fd
+        cdef uint64_t *position = &self.positions[io.file]
+        if io.ddir > WRITE:
+            io.result = self.change(io)
             return COMPLETED
-        if io.ddir == DATASYNC:
-            io.result = -errno if fdatasync(self.fd) else 0
-            return COMPLETED
-        if self.position != io.offset and lseek(self.fd, <int64_t>io.offset, SEEK_SET) < 0:
+        if position[0] != io.offset and lseek(fd, <int64_t>io.offset, SEEK_SET) < 0:
             io.result = -errno
-            self.position = <uint64_t>-1
+            position[0] = <uint64_t>-1
             return COMPLETED
         while True:
             if io.ddir == READ:
-                io.result = read(self.fd, io.buf, io.length)
+                io.result = read(fd, io.buf, io.length)
             else:
-                io.result = write(self.fd, io.buf, io.length)
+                io.result = write(fd, io.buf, io.length)
             if io.result >= 0:
-                self.position = io.offset + <uint64_t>io.result
+                position[0] = io.offset + <uint64_t>io.result
                 return COMPLETED
             if errno != EINTR:
                 io.result = -errno
-                self.position = <uint64_t>-1
+                position[0] = <uint64_t>-1
                 return COMPLETED

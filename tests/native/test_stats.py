@@ -24,7 +24,7 @@ from iovigil.engines.stats import RunState, StatsPage
 from iovigil.engines.job import Job
 page = StatsPage.attach(int(sys.argv[2]))
 page.state = RunState.RUNNING
-Job(eval(sys.argv[3]), page, -1, 0).run()
+Job(eval(sys.argv[3]), page, []).run()
 """
 
 
@@ -37,7 +37,7 @@ def null_options(**changes: object) -> dict[str, object]:
 def finished(**changes: object) -> StatsPage:
     """A page that a real job has filled, in this process: the null engine touches nothing."""
     page = StatsPage.create()
-    Job(null_options(**changes), page, -1, 0).run()
+    Job(null_options(**changes), page, []).run()
     return page
 
 

@@ -122,6 +122,7 @@ def running(
     ordered["limits"] = {**ordered["limits"], **(limits or {})}
     page = StatsPage.create()
     page.calibrate(CLOCK.source())
+    page.release()
     worker = Worker.spawn(ordered, page, launcher)
     job = RunningJob(worker, page)
     try:

@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 
 import iovigil
-from iovigil.engines.job import Job, SetupError
-from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import StatsPage
 
 ENGINES = Path(iovigil.__file__).parent / "engines"
 
@@ -61,10 +58,3 @@ def test_a_child_imports_engines_alone() -> None:
 def test_the_agents_half_of_a_child_needs_the_light_standard_library_only() -> None:
     heavy = NOT_IN_A_CHILD | {"dataclasses", "logging", "pathlib", "subprocess", "typing"}
     assert modules_after("import iovigil.agent.launch") & heavy == set()
-
-
-def test_every_option_that_travels_has_a_native_field() -> None:
-    options = JobOptions(ioengine="null", size=1 << 20).native()
-    Job(options, StatsPage.private(), -1, 0)
-    with pytest.raises(SetupError, match="no native field for option forgotten"):
-        Job({**options, "forgotten": 1}, StatsPage.private(), -1, 0)
