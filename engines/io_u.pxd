@@ -25,6 +25,7 @@ cdef enum IoFlag:
     IO_VERIFIED = 1  # a read whose contents are checked
     IO_TRIMMED = 2  # ... which must be zeroes
     IO_BACKLOG = 4  # comes from verify_backlog: counts neither against the size nor against number_ios
+    IO_OUT = 8  # picked, and not yet released
 
 
 # One cache line of hot fields. `buf`, `offset` and `length` describe what is still to be

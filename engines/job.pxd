@@ -3,15 +3,14 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
+from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
 from iovigil.engines.pace cimport pace
 from iovigil.engines.rates cimport rates
 from iovigil.engines.stats cimport StatsPage, stats_page
 from iovigil.engines.target cimport TargetFiles
-from iovigil.engines.verify cimport verdict, verify_format
 from iovigil.engines.workload cimport piece, workload
-from iovigil.engines.write_log cimport write_log
 
 
 cdef struct first_failure:
@@ -19,6 +18,7 @@ cdef struct first_failure:
     uint8_t ddir
     uint64_t offset
     uint64_t length
+    uint64_t took_ns  # of an I/O above max_latency
 
 
 cdef class Job:
@@ -34,7 +34,6 @@ cdef class Job:
 
     cdef char *buffers
     cdef uint64_t buffers_size
-    cdef char *scratch
     cdef io_u *ios
     cdef io_u **free
     cdef uint32_t free_count
@@ -45,9 +44,29 @@ cdef class Job:
 
     cdef workload work
     cdef pace pace
-    cdef write_log log
-    cdef verify_format form
-    cdef uint64_t unit  # bytes under one verify header
+    cdef Integrity integrity
+    cdef uint32_t depth  # I/Os there are
+    cdef uint32_t depth_limit  # I/Os that may be in flight now
+    cdef uint32_t submit_most
+    cdef uint32_t reap_most
+    cdef bint is_batching  # the options say how many are submitted and reaped together
+    cdef bint is_draining  # iodepth_low
+    cdef uint64_t *due_ns  # intended start of each I/O of a paced job
+
+    # What the options come to.
+    cdef bint reads_back
+    cdef bint checks_reads
+    cdef bint has_backlog
+    cdef bint has_conflicts
+    cdef bint is_mixed
+    cdef bint is_watched
+    cdef bint skips_slat
+    cdef bint skips_clat
+    cdef bint skips_lat
+    cdef bint syncs
+    cdef uint64_t range_writes
+    cdef int ignored[2][32]
+    cdef int ignored_count[2]
 
     # The phase now running.
     cdef bint is_checking  # the verify phase: blocks come from the log
@@ -58,7 +77,12 @@ cdef class Job:
     cdef piece drawn
     cdef piece last_written
     cdef uint64_t think_left  # I/Os until the next pause
+    cdef uint64_t drawn_due_ns
+    cdef int chosen_ddir  # of the next I/O, while its time has not come; -1 is none
+    cdef bint has_begun
     cdef uint64_t unsynced_writes
+    cdef uint64_t dirty_start  # written since the last sync_file_range
+    cdef uint64_t dirty_end
     cdef uint8_t sync_due  # Ddir of a sync to issue, 0 is none
     cdef bint has_written
     cdef bint is_over  # no more picks: runtime, stop or a fatal error
@@ -79,19 +103,25 @@ cdef class Job:
     cdef void run_phases(self) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
+    cdef void run_dry(self) noexcept nogil
+    cdef uint32_t wanted(self, const io_u *last) noexcept nogil
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
+    cdef int choose(self, uint64_t now) noexcept nogil
+    cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
+    cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
+    cdef io_u *pick_sync(self, uint64_t now) noexcept nogil
+    cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil
     cdef io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil
-    cdef void count_write(self) noexcept nogil
+    cdef void count_write(self, const piece *drawn) noexcept nogil
     cdef void release(self, io_u *io) noexcept nogil
     cdef void complete(self, io_u *io, uint64_t now) noexcept nogil
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil
     cdef void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
+    cdef void watch(self, io_u *io, uint64_t now) noexcept nogil
     cdef void settle(self, io_u *io) noexcept nogil
-    cdef uint64_t unit_of(self, const piece *drawn) noexcept nogil
-    cdef bint next_to_check(self, piece *drawn, uint64_t *generation) noexcept nogil
-    cdef void forget_write(self, const io_u *io) noexcept nogil
+    cdef void forget(self, const io_u *io) noexcept nogil
+    cdef bint may_pass(self, int error, unsigned kind) noexcept nogil
     cdef void advise(self, int advice) noexcept nogil
-    cdef void note_mismatch(self, const io_u *io, uint64_t at, const verdict *answer) noexcept nogil
     cdef void fail(self, io_u *io, int error) noexcept nogil
     cdef void stop_early(self) noexcept nogil
     cdef void fail_engine(self, int error) noexcept nogil

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 
 from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
 from libc.stdlib cimport calloc, free
@@ -12,33 +11,36 @@ from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 from posix.unistd cimport fsync
 
 from iovigil.engines.clock cimport clock_source, now_ns
-from iovigil.engines.io_u cimport BUSY, DATASYNC, IO_VERIFIED, QUEUED, READ, SYNC, TRIM, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport (
+    BUSY, DATASYNC, IO_BACKLOG, IO_OUT, IO_TRIMMED, IO_VERIFIED, QUEUED, READ, SYNC, SYNC_RANGE, TRIM, WRITE, QueueStatus, io_u,
+)
+from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
 from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
 from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_until, spin_until
 from iovigil.engines.payload cimport fill, scramble
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.rng cimport mix
-from iovigil.engines.stats cimport (
-    DEPTH_COUNT, ERRNO_COUNT, MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Latency, RunState, StatsPage,
-    mismatch_record,
-)
+from iovigil.engines.stats cimport DEPTH_COUNT, ERRNO_COUNT, Counter, Latency, RunState, StatsPage
 from iovigil.engines.target cimport TargetFiles, target_file
-from iovigil.engines.verify cimport BLOCK_OK, check_block, stamp_block, verdict
-from iovigil.engines.workload cimport next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind
-from iovigil.engines.write_log cimport (
-    forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free, write_log_init,
+from iovigil.engines.workload cimport (
+    next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind,
 )
 
 from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
     int ECANCELED
+    int ETIMEDOUT
 
 cdef enum:
     PAGE_BYTES = 4096
     LONGEST_UNSEEN_NS = 500000000
+    IGNORED_MOST = 32  # errno values of one list of ignore_error
     SHORTEST_ROUND_NS = 20000000
+
+
+OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
 
 
 class SetupError(ValueError):
@@ -100,13 +102,12 @@ cdef class Job:
             self.engine.close()
         if self.buffers != NULL:
             munmap(self.buffers, self.buffers_size)
-        write_log_free(&self.log)
         workload_free(&self.work)
         free(self.ios)
         free(self.free)
         free(self.again)
         free(self.batch)
-        free(self.scratch)
+        free(self.due_ns)
 
     cdef int set_up(self, dict options, files, uint32_t number) except -1:
         cdef uint64_t stride, slot, seed
@@ -141,20 +142,23 @@ cdef class Job:
             self.pace.is_on = self.pace.is_on or iops > 0
         self.pace.lag_ns = 1e3 * self.options.ratecycle
 
-        if self.options.is_verified and self.options.does_write:
-            self.unit = self.options.verify_interval or self.min_bs
-            if write_log_init(&self.log, self.region_bytes // self.unit):
-                raise MemoryError
-            now = time.time_ns()
-            self.form.is_current = self.options.is_current_header
-            self.form.nonce = mix(<uint64_t>now ^ <uint64_t>os.getpid())
-            self.form.time_s = <uint32_t>(now // 1_000_000_000)
-            self.form.time_ns = <uint32_t>(now % 1_000_000_000)
-            self.form.thread = <uint16_t>number
-        if self.options.is_verified:
-            self.scratch = <char *>calloc(1, self.max_bs)
-            if self.scratch == NULL:
-                raise MemoryError
+        self.integrity = Integrity(self.stats, self.targets, options, number, seed)
+        self.reads_back = self.integrity.is_logged and self.options.do_verify
+        self.has_backlog = self.integrity.verify_backlog or self.integrity.trim_backlog
+        self.has_conflicts = self.integrity.is_logged or self.options.serialize_overlap
+        self.is_mixed = self.options.does_read and self.options.does_write
+        # The reads of a mixed job may come before the writes, and are not judged.
+        self.checks_reads = self.options.is_verified and not self.options.does_write
+        for which, errors in enumerate(options["ignore_error"][:2]):
+            self.ignored_count[which] = min(len(errors), IGNORED_MOST)
+            for place in range(self.ignored_count[which]):
+                self.ignored[which][place] = errors[place]
+        self.range_writes = options["sync_file_range"][1]
+        self.syncs = self.options.fsync or self.options.fdatasync or self.range_writes
+        self.skips_slat = self.options.disable_slat or self.options.gtod_reduce
+        self.skips_clat = self.options.disable_clat or self.options.gtod_reduce
+        self.skips_lat = self.options.disable_lat or self.options.gtod_reduce
+        self.is_watched = self.pace.is_on or max(self.options.max_latency)
 
         module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
         self.engine = module.Engine(self.targets, <uint32_t>self.options.iodepth, options)
@@ -171,6 +175,14 @@ cdef class Job:
         self.batch = <io_u **>calloc(depth, sizeof(io_u *))
         if self.ios == NULL or self.free == NULL or self.again == NULL or self.batch == NULL:
             raise MemoryError
+        self.due_ns = <uint64_t *>calloc(depth, sizeof(uint64_t))
+        if self.due_ns == NULL:
+            raise MemoryError
+        self.depth = self.depth_limit = depth
+        self.submit_most = <uint32_t>min(self.options.iodepth_batch_submit or depth, <uint64_t>depth)
+        self.reap_most = <uint32_t>min(self.options.iodepth_batch_complete_max, <uint64_t>depth)
+        self.is_batching = (self.submit_most < depth or self.options.iodepth_batch_complete_min != 1
+                            or self.options.iodepth_low)
         for slot in range(depth):
             self.ios[slot].index = <uint32_t>slot
             self.ios[slot].buf = self.buffers + slot * stride
@@ -241,13 +253,18 @@ cdef class Job:
                 option, unit, least = "rate_iops_min", "I/Os", self.options.rate_iops_min[self.rates.missed_ddir]
             else:
                 option, unit, least = "rate_min", "bytes", self.options.rate_min[self.rates.missed_ddir]
-            operation = ("read", "write", "trim")[self.rates.missed_ddir]
+            operation = OPERATIONS[self.rates.missed_ddir]
             self.page.error = EIO
             self.stats.text = (f"{option}: {operation} made {self.rates.missed_rate:.0f} {unit} per second "
                                f"over {self.options.ratecycle / 1000:.0f} ms, less than {least}")
+        elif self.failure.took_ns:
+            self.page.error = ETIMEDOUT
+            self.stats.text = (f"max_latency: {OPERATIONS[self.failure.ddir]} at offset {self.failure.offset} took "
+                               f"{self.failure.took_ns / 1000:.0f} us, more than "
+                               f"{self.options.max_latency[self.failure.ddir]}")
         elif self.failure.error:
             self.page.error = self.failure.error
-            operation = ("read", "write", "trim", "fsync", "fdatasync")[self.failure.ddir]
+            operation = OPERATIONS[self.failure.ddir]
             place = f" at offset {self.failure.offset}, length {self.failure.length}" if self.failure.length else ""
             name = errno.errorcode.get(self.failure.error, self.failure.error)
             self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name})"
@@ -255,13 +272,12 @@ cdef class Job:
             self.page.error = EILSEQ
             first = self.stats.mismatches()[0]
             byte = f", first wrong byte at {first.first_byte}" if first.first_byte >= 0 else ""
-            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {self.unit or self.min_bs} bytes failed "
+            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {first.length} bytes failed "
                                f"verification; first: {MismatchKind(first.kind).name.lower()} "
                                f"at offset {first.offset}{byte}")
 
     cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left
-        cdef bint reads_back = self.options.is_verified and self.options.does_write and self.options.do_verify
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
@@ -278,42 +294,69 @@ cdef class Job:
                 # the other half can check it.
                 self.bytes_left = self.pass_bytes
                 self.may_repeat = self.pass_bytes > self.region_bytes
-                if self.options.time_based and not reads_back:
+                if self.options.time_based and not self.reads_back:
                     self.bytes_left = <uint64_t>-1
                     self.may_repeat = True
                 self.ios_left = budget
+                self.has_begun = False
                 left = self.ios_left
                 end = deadline
-                if deadline and reads_back:
+                if deadline and self.reads_back:
                     now = max(now_ns(&self.page.clock), self.epoch_ns)
                     end = now + max((deadline - now) // 2 if deadline > now else 0, <uint64_t>SHORTEST_ROUND_NS)
                 self.enter(RunState.RAMP if self.is_ramping else RunState.RUNNING)
-                self.phase(False, end)
+                if self.options.verify_only and self.integrity.is_logged:
+                    self.run_dry()
+                else:
+                    self.phase(False, end)
                 budget -= left - self.ios_left
-                if self.has_written and (self.options.end_fsync or reads_back):
+                if self.has_written and (self.options.end_fsync or self.reads_back):
                     self.sync_target()
-                if reads_back and not self.failure.error and not slot_get(&self.page.stop):
+                if self.reads_back and not self.failure.error and not slot_get(&self.page.stop):
                     self.advise(POSIX_FADV_DONTNEED)
                     self.bytes_left = <uint64_t>-1
                     self.ios_left = <uint64_t>-1
+                    self.integrity.start_round()
                     self.enter(RunState.VERIFYING)
                     # May outlast the runtime by as much as the writing took at most.
                     self.phase(True, deadline + 500 * self.options.runtime if deadline else 0)
                     self.enter(RunState.RUNNING)
-                if reads_back:
-                    slot_add(&self.page.unverified_bytes, units_left(&self.log) * self.unit)
-                    forget_all(&self.log)
+                if self.reads_back:
+                    slot_add(&self.page.unverified_bytes, self.integrity.end_round())
                 now = now_ns(&self.page.clock)
-                if not self.options.time_based or not budget or self.is_done(now, deadline):
+                # A round in which nothing could be begun would be followed by another such.
+                if not self.options.time_based or not budget or not self.has_begun or self.is_done(now, deadline):
                     break
             if not budget or self.is_done(now, deadline):
                 break
+        if self.options.fsync_on_close and self.has_written:
+            self.sync_target()
         self.enter(RunState.FINISHING)
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
         return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full
                 or slot_get(&self.page.stop) or (deadline and now >= deadline))
+
+    cdef void run_dry(self) noexcept nogil:
+        """verify_only: book the writes of a pass as if they had been made."""
+        cdef io_u *io = &self.ios[0]
+        cdef piece drawn
+        cdef int ddir
+        while self.bytes_left and self.ios_left and not slot_get(&self.page.stop):
+            ddir = next_ddir(&self.work)
+            if not self.draw(ddir, &drawn):
+                break
+            self.has_begun = True
+            self.ios_left -= 1
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+            if ddir == WRITE:
+                io.ddir = WRITE
+                io.file = <uint16_t>drawn.file
+                io.offset = drawn.offset
+                io.length = io.block_length = drawn.length
+                self.integrity.begin(io, True)
+                self.integrity.finish(io, io.numberio)
 
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
         """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
@@ -330,6 +373,7 @@ cdef class Job:
         self.phase_end_ns = end_ns
         self.next_check_ns = 0
         self.drawn_ddir = -1
+        self.chosen_ddir = -1
         self.think_left = self.options.thinktime_blocks
         # Readahead would move what a random job never asks for; the check goes in order of offset.
         self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
@@ -352,12 +396,15 @@ cdef class Job:
                     self.engine.queue(io)
                     now = now_ns(clock)
                     self.complete(io, now)
-                    if io.flags & IO_VERIFIED:  # the check took longer than a look at the clock does
+                    if self.options.is_verified and io.ddir == READ:  # the check took longer than a look at the clock does
                         now = now_ns(clock)
                     continue
             else:
                 count = 0
-                while self.free_count or self.again_count:
+                io = NULL
+                while (self.free_count or self.again_count) and count < self.submit_most and not self.is_draining:
+                    if self.in_flight + count >= self.depth_limit:
+                        break
                     io = self.pick(now, &wake_ns)
                     if io == NULL:
                         break
@@ -383,7 +430,7 @@ cdef class Job:
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
                     wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
-                    reaped = self.engine.reap(1, 0, wake_ns - now if wake_ns > now else 0)
+                    reaped = self.engine.reap(self.wanted(io), self.reap_most, wake_ns - now if wake_ns > now else 0)
                     now = now_ns(clock)
                     if reaped < 0:
                         self.fail_engine(-reaped)
@@ -400,14 +447,27 @@ cdef class Job:
                     continue
 
             # Nothing is in flight.
+            self.is_draining = False
             if wake_ns:
                 now = sleep_until(clock, min(wake_ns, self.next_check_ns), &self.page.stop)
             elif not self.think_left and self.ios_left and self.bytes_left and not self.is_over:
                 self.think()
                 now = now_ns(clock)
-            else:
+            elif io == NULL:
                 break
         self.end_phase(now_ns(clock))
+
+    cdef inline uint32_t wanted(self, const io_u *last) noexcept nogil:
+        """For how many completions to wait, after `last` (NULL: none) was picked."""
+        if self.is_batching:
+            if self.options.iodepth_low:
+                self.is_draining = self.in_flight > (
+                    self.options.iodepth_low if self.is_draining else self.options.iodepth - 1)
+            # Where there is more to submit, and room, nothing is waited for.
+            if last != NULL and self.free_count and self.in_flight < self.depth_limit and not self.is_draining:
+                return 0
+            return <uint32_t>min(max(self.options.iodepth_batch_complete_min, <uint64_t>1), <uint64_t>self.in_flight)
+        return 1
 
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """The next I/O, ready to be queued.
@@ -417,75 +477,143 @@ cdef class Job:
         """
         cdef io_u *io
         cdef int ddir = self.drawn_ddir
+        cdef uint64_t due_ns = now, generation = 0
+        cdef bint is_trimmed = False
         cdef piece drawn
-        cdef uint64_t generation = 0
-        cdef bint is_mixed = self.options.does_read and self.options.does_write and not self.is_checking
         if self.again_count:
             self.again_count -= 1
             return self.again[self.again_count]
         if self.is_over:
             return NULL
         if self.sync_due:
-            drawn = self.last_written
-            drawn.length = 0
-            io = self.take_slot(self.sync_due, &drawn)
-            self.sync_due = 0
-            io.start_ns = now
-            return io
+            return self.pick_sync(now)
+        if self.has_backlog and not self.is_checking:
+            io = self.pick_backlog(now)
+            if io != NULL:
+                return io
         if not self.ios_left or not self.bytes_left or not self.think_left:
             return NULL
 
-        if ddir < 0:
-            ddir = READ if self.is_checking else next_ddir(&self.work)
-            if self.pace.is_on:
-                if is_mixed and pace_due_ns(&self.pace, ddir) > now:
-                    # The other direction may be behind its own rate.
-                    if pace_due_ns(&self.pace, 1 - ddir) < pace_due_ns(&self.pace, ddir):
-                        ddir = 1 - ddir
-                if pace_due_ns(&self.pace, ddir) > now:
-                    wake_ns[0] = pace_due_ns(&self.pace, ddir)
-                    return NULL
-
-        if self.is_checking:
-            if not self.next_to_check(&drawn, &generation):
-                self.bytes_left = 0
-                return NULL
-        elif self.drawn_ddir >= 0:
+        if ddir >= 0:
             drawn = self.drawn
-        elif not next_piece(&self.work, ddir, &drawn):
-            if self.may_repeat:
-                workload_pass(&self.work)
-            if not self.may_repeat or not next_piece(&self.work, ddir, &drawn):
+            due_ns = self.drawn_due_ns
+        else:
+            ddir = READ if self.is_checking else self.choose(now)
+            if self.pace.is_on:
+                due_ns = pace_due_ns(&self.pace, ddir)
+                if due_ns > now:
+                    wake_ns[0] = due_ns
+                    return NULL
+                due_ns = due_ns or now
+            if self.is_checking:
+                if not self.integrity.next_unchecked(&drawn, &generation, &is_trimmed):
+                    self.bytes_left = 0
+                    return NULL
+            elif not self.draw(ddir, &drawn):
                 self.bytes_left = 0
                 return NULL
-        if self.options.is_verified and ddir == WRITE:
-            if is_in_flight(&self.log, self.unit_of(&drawn), drawn.length // self.unit):
-                # Two writes of one block under way would leave open which one it holds: let the first end.
-                self.drawn_ddir = ddir
-                self.drawn = drawn
-                return NULL
-            generation = write_begun(&self.log, self.unit_of(&drawn), drawn.length // self.unit)
+            self.chosen_ddir = -1
+        if self.has_conflicts and not self.is_checking and self.is_taken(ddir, &drawn):
+            # Two writes of one block under way would leave open which one it holds: let the first end.
+            self.drawn_ddir = ddir
+            self.drawn = drawn
+            self.drawn_due_ns = due_ns
+            return NULL
         self.drawn_ddir = -1
 
         io = self.take_slot(<uint8_t>ddir, &drawn)
-        io.numberio = generation
-        if self.options.is_verified and ddir == READ:
-            io.flags = IO_VERIFIED
         io.start_ns = now
-        if ddir == WRITE:
+        if self.pace.is_on:
+            self.due_ns[io.index] = due_ns
+            pace_issued(&self.pace, ddir, now)
+        if ddir == READ:
+            if self.checks_reads or self.is_checking:
+                io.numberio = generation
+                io.flags |= IO_VERIFIED | (IO_TRIMMED if is_trimmed else 0)
+        elif ddir == WRITE:
             if self.options.is_verified:
-                stamp_block(&self.form, io.buf, io.length, io.offset, generation)
+                self.integrity.begin(io, False)
                 io.start_ns = now_ns(&self.page.clock)
             elif self.options.scramble_buffers:
                 scramble(io.buf, io.length, io.offset, now)
-            self.last_written = drawn
-            self.count_write()
-        self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+            self.count_write(&drawn)
+        elif self.integrity.is_logged:
+            self.integrity.begin(io, False)
+        self.has_begun = True
         self.ios_left -= 1
+        if ddir != TRIM or not self.options.is_trimwrite:  # of a pair only the write counts
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
         if self.options.thinktime and not self.is_checking:
             self.think_left -= 1
-        if self.pace.is_on and self.pace.interval_ns[ddir]:
-            pace_issued(&self.pace, ddir, now)
+        return io
+
+    cdef inline int choose(self, uint64_t now) noexcept nogil:
+        """The direction of the next I/O; stays the same until that I/O is picked."""
+        cdef int ddir = self.chosen_ddir
+        if ddir < 0:
+            ddir = next_ddir(&self.work)
+        if self.pace.is_on and self.is_mixed and pace_due_ns(&self.pace, ddir) > now:
+            # The other direction may be behind its own rate.
+            if pace_due_ns(&self.pace, 1 - ddir) < pace_due_ns(&self.pace, ddir):
+                ddir = 1 - ddir
+        self.chosen_ddir = ddir
+        return ddir
+
+    cdef inline bint draw(self, int ddir, piece *drawn) noexcept nogil:
+        """Where the next I/O goes; False when the pass is over and no other may follow."""
+        if next_piece(&self.work, ddir, drawn):
+            return True
+        if self.has_begun and not self.may_repeat:
+            return False  # but a round that begins where the last pass ended begins another
+        workload_pass(&self.work)
+        return next_piece(&self.work, ddir, drawn)
+
+    cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil:
+        """Whether an I/O in flight stands in the way of this one."""
+        cdef uint32_t index
+        cdef const io_u *io
+        if ddir != READ and self.integrity.is_logged and self.integrity.is_taken(drawn):
+            return True
+        if not self.options.serialize_overlap:
+            return False
+        for index in range(self.depth):
+            io = &self.ios[index]
+            if (io.flags & IO_OUT and io.file == drawn.file and io.offset < drawn.offset + drawn.length
+                    and drawn.offset < io.offset + io.length):
+                return True
+        return False
+
+    cdef io_u *pick_sync(self, uint64_t now) noexcept nogil:
+        cdef io_u *io
+        cdef piece drawn = self.last_written
+        drawn.length = 0
+        if self.sync_due == SYNC_RANGE:
+            drawn.offset = self.dirty_start
+            drawn.length = <uint32_t>min(self.dirty_end - self.dirty_start, <uint64_t>0xFFFFFFFF)
+            self.dirty_end = 0
+        io = self.take_slot(self.sync_due, &drawn)
+        self.sync_due = 0
+        io.start_ns = now
+        return io
+
+    cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil:
+        """A block that verify_backlog wants to see again, or that trim_backlog wants gone; NULL when none is due."""
+        cdef io_u *io
+        cdef piece drawn
+        cdef uint64_t generation = 0
+        cdef bint is_trimmed = False
+        if self.integrity.verify_backlog and self.integrity.next_backlog(&drawn, &generation, &is_trimmed):
+            io = self.take_slot(READ, &drawn)
+            io.numberio = generation
+            io.flags |= IO_VERIFIED | IO_BACKLOG | (IO_TRIMMED if is_trimmed else 0)
+        elif self.integrity.trim_backlog and self.integrity.next_trim(not self.ios_left or not self.bytes_left, &drawn):
+            io = self.take_slot(TRIM, &drawn)
+            self.integrity.begin(io, False)
+        else:
+            return NULL
+        io.start_ns = now
+        if self.pace.is_on:
+            self.due_ns[io.index] = now
         return io
 
     cdef inline io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil:
@@ -496,53 +624,29 @@ cdef class Job:
         io.file = <uint16_t>drawn.file
         io.offset = drawn.offset
         io.length = io.block_length = drawn.length
-        io.flags = 0
+        io.numberio = 0
+        io.flags = IO_OUT
         return io
 
-    cdef inline uint64_t unit_of(self, const piece *drawn) noexcept nogil:
-        """Index in the write log of the first unit of a piece."""
-        cdef uint64_t before = 0
-        cdef uint32_t file
-        for file in range(drawn.file):
-            before += self.targets.files[file].length
-        return (before + drawn.offset - self.targets.files[drawn.file].start) // self.unit
-
-    cdef bint next_to_check(self, piece *drawn, uint64_t *generation) noexcept nogil:
-        """The next stretch of one generation that was written, in order of offset; it is then off the list."""
-        cdef uint64_t unit = self.log.next_check, place
-        cdef uint32_t file = 0
-        if not next_written(&self.log, &unit, generation):
-            self.log.next_check = self.log.end
-            return False
-        place = unit * self.unit
-        while place >= self.targets.files[file].length:
-            place -= self.targets.files[file].length
-            file += 1
-        drawn.file = file
-        drawn.offset = self.targets.files[file].start + place
-        drawn.length = 0
-        while True:
-            self.log.units[unit] = 0
-            drawn.length += <uint32_t>self.unit
-            unit += 1
-            if (drawn.length + self.unit > self.max_bs or unit >= self.log.end
-                    or self.log.units[unit] != generation[0]):
-                break
-        self.log.next_check = unit
-        return True
-
-    cdef inline void count_write(self) noexcept nogil:
+    cdef inline void count_write(self, const piece *drawn) noexcept nogil:
         self.has_written = True
+        self.last_written = drawn[0]
+        if not self.syncs:
+            return
         self.unsynced_writes += 1
-        if self.options.fsync and self.unsynced_writes >= self.options.fsync:
+        if self.range_writes:
+            self.dirty_start = min(self.dirty_start, drawn.offset) if self.dirty_end else drawn.offset
+            self.dirty_end = max(self.dirty_end, drawn.offset + drawn.length)
+        if self.options.fsync and not self.unsynced_writes % self.options.fsync:
             self.sync_due = SYNC
-            self.unsynced_writes = 0
-        elif self.options.fdatasync and self.unsynced_writes >= self.options.fdatasync:
+        elif self.options.fdatasync and not self.unsynced_writes % self.options.fdatasync:
             self.sync_due = DATASYNC
-            self.unsynced_writes = 0
+        elif self.range_writes and not self.unsynced_writes % self.range_writes:
+            self.sync_due = SYNC_RANGE
 
     cdef inline void release(self, io_u *io) noexcept nogil:
         io.buf -= io.block_length - io.length  # what of the block had been transferred
+        io.flags = 0
         slot_set(&self.page.inflight_ns[io.index], 0)
         self.free[self.free_count] = io
         self.free_count += 1
@@ -561,7 +665,7 @@ cdef class Job:
         """The completions that are not one whole block: errors, short transfers, syncs."""
         if io.result == -ECANCELED and self.failure.error:
             # Taken back by stop_early: no word of the disk's.
-            self.forget_write(io)
+            self.forget(io)
             self.release(io)
         elif io.result < 0:
             self.fail(io, <int>-io.result)
@@ -597,62 +701,61 @@ cdef class Job:
             return
         slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
         slot_add(&self.page.counter[<int>Counter.BYTES][ddir], length)
-        record(&self.page.latency[<int>Latency.SLAT][ddir], elapsed(io.start_ns, io.issued_ns), 1)
-        record(&self.page.latency[<int>Latency.CLAT][ddir], elapsed(io.issued_ns, now), 1)
-        record(&self.page.latency[<int>Latency.LAT][ddir], elapsed(io.start_ns, now), 1)
+        if not self.skips_slat:
+            record(&self.page.latency[<int>Latency.SLAT][ddir], elapsed(io.start_ns, io.issued_ns), 1)
+        if not self.skips_clat:
+            record(&self.page.latency[<int>Latency.CLAT][ddir], elapsed(io.issued_ns, now), 1)
+        if not self.skips_lat:
+            record(&self.page.latency[<int>Latency.LAT][ddir], elapsed(io.start_ns, now), 1)
+        if self.is_watched:
+            self.watch(io, now)
+
+    cdef void watch(self, io_u *io, uint64_t now) noexcept nogil:
+        """What few jobs want to know of each I/O."""
+        cdef uint64_t took_ns = elapsed(io.start_ns, now)
+        if self.pace.is_on:
+            record(&self.page.latency[<int>Latency.RESPONSE][io.ddir], elapsed(self.due_ns[io.index], now), 1)
+        if self.options.max_latency[io.ddir] and took_ns > 1000 * self.options.max_latency[io.ddir]:
+            if not self.failure.error:
+                self.failure.error = ETIMEDOUT
+                self.failure.ddir = io.ddir
+                self.failure.offset = io.offset
+                self.failure.length = io.block_length
+                self.failure.took_ns = took_ns
+                self.is_over = True
 
     cdef void settle(self, io_u *io) noexcept nogil:
-        """Book a whole verified write, or judge a block that was read to be verified."""
-        cdef verdict answer
-        cdef uint64_t at = 0, interval = self.options.verify_interval or io.block_length
-        cdef piece whole
+        """Book a whole write or trim, or judge a block that was read to be verified."""
         if io.ddir == WRITE:
-            whole = piece(offset=io.offset, length=io.block_length, file=io.file)
-            write_done(&self.log, self.unit_of(&whole), io.block_length // self.unit, io.numberio)
-            return
-        if io.ddir != READ:
-            return
-        while at < io.block_length:
-            answer = check_block(&self.form, io.buf + at, <uint32_t>interval, io.offset + at, io.numberio,
-                                 self.scratch)
-            if answer.kind != BLOCK_OK:
-                self.note_mismatch(io, at, &answer)
-            at += interval
-        slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][<int>READ], io.block_length)
+            self.integrity.finish(io, io.numberio)
+        elif io.ddir == TRIM:
+            if self.integrity.is_logged:
+                self.integrity.trimmed(io)
+        elif io.flags & IO_VERIFIED:
+            if (self.integrity.judge(io) and self.options.verify_fatal
+                    and not self.options.passed & PASS_VERIFY):
+                self.is_corrupt = True
+                self.is_over = True
 
-    cdef void forget_write(self, const io_u *io) noexcept nogil:
+    cdef inline void forget(self, const io_u *io) noexcept nogil:
         """What a write that failed has left behind is unknown: nothing to check."""
-        cdef piece whole
-        if io.ddir == WRITE and self.options.is_verified:
-            whole = piece(offset=io.offset - (io.block_length - io.length), length=io.block_length, file=io.file)
-            write_done(&self.log, self.unit_of(&whole), io.block_length // self.unit, 0)
+        if self.integrity.is_logged and (io.ddir == WRITE or io.ddir == TRIM):
+            self.integrity.finish(io, 0)
 
-    cdef void note_mismatch(self, const io_u *io, uint64_t at, const verdict *answer) noexcept nogil:
-        cdef uint64_t found = 0
-        cdef int kind
-        cdef mismatch_record *place
-        for kind in range(MISMATCH_COUNT):
-            found += slot_get(&self.page.mismatch[kind])
-        if found < <uint64_t>MISMATCHES_KEPT:
-            place = &self.page.mismatches[found]
-            place.offset = io.offset + at
-            place.length = self.options.verify_interval or io.block_length
-            place.first_byte = <int64_t>(io.offset + at) + answer.first_byte if answer.first_byte >= 0 else -1
-            place.kind = <uint64_t>answer.kind
-            place.expected = io.numberio
-            place.found = answer.found
-        slot_add(&self.page.mismatch[answer.kind], 1)
-        slot_add(&self.page.total_errors, 1)
-        slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
-        if self.options.verify_fatal and not self.options.passed & PASS_VERIFY:
-            self.is_corrupt = True
-            self.is_over = True
+    cdef bint may_pass(self, int error, unsigned kind) noexcept nogil:
+        """Whether continue_on_error, with ignore_error's list where there is one, lets an error pass."""
+        cdef int index, which = 0 if kind == PASS_READ else 1
+        if not self.options.passed & kind:
+            return False
+        for index in range(self.ignored_count[which]):
+            if self.ignored[which][index] == error:
+                return True
+        return self.ignored_count[which] == 0
 
     cdef void fail(self, io_u *io, int error) noexcept nogil:
         """Count an I/O that returned an error, and end the job unless that error may pass."""
         cdef int ddir = min(<int>io.ddir, <int>SYNC)
-        cdef unsigned kind = PASS_READ if io.ddir == READ else PASS_WRITE
-        self.forget_write(io)
+        self.forget(io)
         if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
             self.is_full = True
             self.is_over = True
@@ -661,7 +764,7 @@ cdef class Job:
             slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
             slot_add(&self.page.total_errors, 1)
             slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
-            if not self.options.passed & kind and not self.failure.error:
+            if not self.may_pass(error, PASS_READ if io.ddir == READ else PASS_WRITE) and not self.failure.error:
                 self.failure.error = error
                 self.failure.ddir = io.ddir
                 self.failure.offset = io.offset
@@ -678,7 +781,7 @@ cdef class Job:
             self.release(self.again[self.again_count])
         if self.engine.is_sync:
             return
-        for index in range(<uint32_t>self.options.iodepth):
+        for index in range(self.depth):
             if slot_get(&self.page.inflight_ns[index]):
                 self.engine.cancel(&self.ios[index])
 
@@ -703,7 +806,7 @@ cdef class Job:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
             slot_add(&self.page.total_errors, 1)
             slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
-            if not self.options.passed & PASS_WRITE and not self.failure.error:
+            if not self.may_pass(error, PASS_WRITE) and not self.failure.error:
                 self.failure.error = error
                 self.failure.ddir = SYNC
                 self.failure.length = 0

@@ -29,5 +29,13 @@ cdef struct verdict:
 cdef void stamp_block(const verify_format *form, char *block, uint32_t length, uint64_t offset,
                       uint64_t numberio) noexcept nogil
 
+cdef int64_t first_not_zero(const char *block, uint32_t length) noexcept nogil
+
+
+cdef inline uint64_t seed_of(const char *block) noexcept nogil:
+    """The seed that a header tells, in every layout."""
+    return (<const uint64_t *>block)[1]
+
+
 cdef verdict check_block(const verify_format *form, char *block, uint32_t length, uint64_t offset,
                          uint64_t numberio, char *scratch) noexcept nogil

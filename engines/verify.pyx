@@ -52,7 +52,7 @@ cdef packed struct header_48:
     uint32_t crc
 
 
-cdef inline uint64_t seed_of(const verify_format *form, uint64_t numberio) noexcept nogil:
+cdef inline uint64_t seed_for(const verify_format *form, uint64_t numberio) noexcept nogil:
     """The seed of one generation's contents. Odd: the generator keeps powers of two."""
     return mix(form.nonce + numberio) | 1
 
@@ -62,7 +62,7 @@ cdef void stamp_block(const verify_format *form, char *block, uint32_t length, u
     """Fill a block with the contents of generation `numberio`, header first."""
     cdef header_40 *head = <header_40 *>block  # as far as time_ns both layouts have the same fields
     cdef header_48 *new = <header_48 *>block
-    cdef uint64_t seed = seed_of(form, numberio)
+    cdef uint64_t seed = seed_for(form, numberio)
     cdef uint32_t header_size = sizeof(header_48) if form.is_current else sizeof(header_40)
     cdef uint32_t data_at = header_size + CHECKSUM_SIZE
     fill(block, length, seed)
@@ -111,12 +111,13 @@ cdef uint32_t header_size_of(char *block) noexcept nogil:
     return 0
 
 
-cdef bint is_zero(const char *block, uint32_t length) noexcept nogil:
+cdef int64_t first_not_zero(const char *block, uint32_t length) noexcept nogil:
+    """Where the first byte stands that is not zero; -1 where all are."""
     cdef uint32_t at
     for at in range(length):
         if block[at]:
-            return False
-    return True
+            return at
+    return -1
 
 
 cdef int64_t broken_header_byte(char *block) noexcept nogil:
@@ -160,7 +161,7 @@ cdef verdict check_block(const verify_format *form, char *block, uint32_t length
     answer.found = 0
 
     if not header_size:
-        if is_zero(block, length):
+        if first_not_zero(block, length) < 0:
             answer.kind = Mismatch.ZEROED
             answer.first_byte = 0
         else:
@@ -210,7 +211,7 @@ cdef verdict check_block(const verify_format *form, char *block, uint32_t length
                 answer.first_byte += 1
         return answer
 
-    if numberio and seed != seed_of(form, numberio):
+    if numberio and seed != seed_for(form, numberio):
         answer.kind = Mismatch.STALE
         answer.first_byte = 8
     return answer

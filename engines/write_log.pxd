@@ -3,8 +3,16 @@
 from libc.stdint cimport uint64_t
 
 
-# One word a unit, the length under one verify header: 0 for never written, else the generation; the top bit while
-# a write is under way. The units of several files stand one behind the other.
+cdef extern from *:
+    """
+    #define IOVIGIL_IN_FLIGHT (1ULL << 63)
+    #define IOVIGIL_TRIMMED (1ULL << 62)
+    """
+    const uint64_t IN_FLIGHT "IOVIGIL_IN_FLIGHT"  # a write or trim is under way
+    const uint64_t TRIMMED "IOVIGIL_TRIMMED"  # trimmed since: zeroes
+
+
+# One word a unit, the length under one verify header: 0 for never written, else the generation, and the above. The units of several files stand one behind the other.
 cdef struct write_log:
     uint64_t *units
     uint64_t count
@@ -20,7 +28,7 @@ cdef void write_log_free(write_log *self) noexcept nogil
 cdef inline bint is_in_flight(const write_log *self, uint64_t first, uint64_t count) noexcept nogil:
     cdef uint64_t unit
     for unit in range(first, first + count):
-        if self.units[unit] >> 63:
+        if self.units[unit] & IN_FLIGHT:
             return True
     return False
 
@@ -30,7 +38,7 @@ cdef inline uint64_t write_begun(write_log *self, uint64_t first, uint64_t count
     cdef uint64_t unit
     self.generation += 1
     for unit in range(first, first + count):
-        self.units[unit] = self.generation | (<uint64_t>1 << 63)
+        self.units[unit] = self.generation | IN_FLIGHT
     if first + count > self.end:
         self.end = first + count
     return self.generation
@@ -47,7 +55,7 @@ cdef inline bint next_written(const write_log *self, uint64_t *first, uint64_t *
     """The next unit to check, in order of offset."""
     cdef uint64_t unit = first[0]
     while unit < self.end:
-        if self.units[unit] and not self.units[unit] >> 63:
+        if self.units[unit] and not self.units[unit] & IN_FLIGHT:
             first[0] = unit
             generation[0] = self.units[unit]
             return True

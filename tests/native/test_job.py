@@ -77,12 +77,12 @@ def test_the_region_is_what_is_left_behind_the_offset() -> None:
 
 def test_more_memory_than_there_can_be_is_refused() -> None:
     with pytest.raises((SetupError, MemoryError)):
-        Job(native(iodepth=4096, bs=1 << 30, size=1 << 40), StatsPage.create(), [])
+        Job(native(iodepth=4096, bs=(1 << 30,) * 3, size=1 << 40), StatsPage.create(), [])
 
 
 @pytest.mark.parametrize("bs", [1 << 23, 1 << 24, 1 << 30])
 def test_filling_a_device_has_room_for_the_largest_blocks(bs: int) -> None:
-    options = native(rw="write", bs=bs, fill_device=True, size=0, number_ios=2)
+    options = native(rw="write", bs=(bs,) * 3, fill_device=True, size=0, number_ios=2)
     page = StatsPage.create()
     Job(options, page, []).run()
     assert page.counter(Counter.IOS, WRITE) == 2
@@ -99,7 +99,7 @@ def test_io_uring_opens_here() -> None:
     os.ftruncate(fd, 1 << 20)
     page = StatsPage.create()
     try:
-        Job(native(ioengine="io_uring", iodepth=8), page, fd, 1 << 20).run()
+        Job(native(ioengine="io_uring", iodepth=8), page, [(fd, 1 << 20)]).run()
     except EngineUnavailable as reason:
         pytest.fail(str(reason))
     finally:

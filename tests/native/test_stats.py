@@ -164,7 +164,7 @@ def test_a_copy_is_no_descriptor_and_may_outlive_all() -> None:
 
 
 def start_writer(page: StatsPage) -> subprocess.Popen[bytes]:
-    options = null_options(time_based=True, runtime=20_000_000, rate_iops=(1000, 0))
+    options = null_options(time_based=True, runtime=20_000_000, rate_iops=(1000, 0, 0))
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", WRITER, ROOT, str(page.fileno()), repr(options)],
         pass_fds=(page.fileno(),),

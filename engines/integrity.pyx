@@ -1,0 +1,303 @@
+"""What this job wrote where, and whether it is still there."""
+
+import os
+import time
+
+from libc.errno cimport EILSEQ
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+
+from iovigil.engines.io_u cimport IO_BACKLOG, IO_TRIMMED, WRITE
+from iovigil.engines.latency cimport slot_add, slot_get, slot_set
+from iovigil.engines.payload cimport fill
+from iovigil.engines.rng cimport mix, random
+from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, StatsPage, mismatch_record
+from iovigil.engines.verify cimport BLOCK_OK, check_block, first_not_zero, seed_of, stamp_block
+from iovigil.engines.write_log cimport (
+    IN_FLIGHT, TRIMMED, forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free,
+    write_log_init,
+)
+
+cdef enum:
+    QUEUE_MOST = 1 << 20  # stretches; what does not fit is left to the last check
+
+
+cdef int queue_init(stretch_queue *self, uint64_t size) except -1:
+    self.places = <stretch *>calloc(size, sizeof(stretch))
+    if self.places == NULL:
+        raise MemoryError
+    self.size = size
+    return 0
+
+
+cdef inline void queue_put(stretch_queue *self, uint64_t first, uint64_t count) noexcept nogil:
+    self.places[self.given % self.size] = stretch(first, count)
+    self.given += 1
+    if self.given - self.taken > self.size:
+        self.taken += 1
+
+
+cdef inline bint queue_take(stretch_queue *self, uint64_t backlog, uint64_t batch, stretch *taken) noexcept nogil:
+    """The oldest stretch, once `backlog` have come together, and then `batch` of them one after the other."""
+    if not self.batch_left and self.given - self.taken >= backlog:
+        self.batch_left = batch
+    if not self.batch_left or self.taken == self.given:
+        self.batch_left = 0
+        return False
+    taken[0] = self.places[self.taken % self.size]
+    self.taken += 1
+    self.batch_left -= 1
+    return True
+
+
+cdef class Integrity:
+    """The write log of a job, the headers of its blocks, and the judgement on blocks read."""
+
+    def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict options not None,
+                  uint32_t number, uint64_t seed):
+        """Raises MemoryError, and ValueError with what to change."""
+        cdef uint32_t file
+        cdef uint64_t units = 0
+        direction = options["direction"]
+        writes = direction in ("write", "randwrite", "rw", "randrw", "trimwrite", "randtrimwrite")
+        self.page = stats.page
+        self.targets = targets
+        self.is_checked = options["verify"] != "none"
+        self.is_logged = self.is_checked and writes
+        self.is_expecting = self.is_logged and not options["verify_only"]
+        if not self.is_checked:
+            return
+        self.interval = options["verify_interval"]
+        self.max_bs = max(most for _, most in options["lengths"])
+        self.scratch = <char *>calloc(1, self.max_bs)
+        if self.scratch == NULL:
+            raise MemoryError
+        if options["verify_dump"]:
+            self.has_dumps = True
+            self.dump_names = [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in targets.fds]
+        if not writes:
+            return
+        least, most = options["lengths"][<int>WRITE]
+        if not self.interval and least != most:
+            self.interval = least  # one header for each of the shortest writes, as fio
+        self.unit = self.interval or least
+        self.first_unit = <uint64_t *>calloc(targets.count + 1, sizeof(uint64_t))
+        if self.first_unit == NULL:
+            raise MemoryError
+        for file in range(targets.count):
+            units += (targets.files[file].length + self.unit - 1) // self.unit
+            self.first_unit[file + 1] = units
+        if write_log_init(&self.log, units):
+            raise MemoryError
+        now = time.time_ns()
+        self.form.is_current = options["verify_header"] == "fio-3.41"
+        self.form.nonce = mix(<uint64_t>now ^ <uint64_t>os.getpid())
+        self.form.time_s = <uint32_t>(now // 1_000_000_000)
+        self.form.time_ns = <uint32_t>(now % 1_000_000_000)
+        self.form.thread = <unsigned short>number
+        self.verify_backlog = options["verify_backlog"] if options["do_verify"] else 0
+        self.verify_batch = options["verify_backlog_batch"] or self.verify_backlog
+        if self.verify_backlog:
+            queue_init(&self.unchecked, min(self.verify_backlog + options["iodepth"] + units, <uint64_t>QUEUE_MOST))
+        self.trim_backlog = options["trim_backlog"] if options["trim_percentage"] else 0
+        self.trim_batch = options["trim_backlog_batch"] or self.trim_backlog
+        self.trim_share = (<uint64_t>options["trim_percentage"] << 32) // 100
+        self.expects_zeroes = options["trim_verify_zero"]
+        self.state = mix(seed)
+        if self.trim_backlog:
+            queue_init(&self.untrimmed, min(self.trim_backlog + options["iodepth"] + units, <uint64_t>QUEUE_MOST))
+
+    def __dealloc__(self):
+        write_log_free(&self.log)
+        free(self.first_unit)
+        free(self.scratch)
+        free(self.unchecked.places)
+        free(self.untrimmed.places)
+
+    cdef uint64_t unit_of(self, uint32_t file, uint64_t offset) noexcept nogil:
+        return self.first_unit[file] + (offset - self.targets.files[file].start) // self.unit
+
+    cdef void place_of(self, uint64_t unit, piece *drawn) noexcept nogil:
+        drawn.file = 0
+        while unit >= self.first_unit[drawn.file + 1]:
+            drawn.file += 1
+        drawn.offset = self.targets.files[drawn.file].start + (unit - self.first_unit[drawn.file]) * self.unit
+
+    cdef bint is_taken(self, const piece *drawn) noexcept nogil:
+        """Whether a write or trim under way touches the same units: which of two would last is not known."""
+        return self.is_logged and is_in_flight(&self.log, self.unit_of(drawn.file, drawn.offset),
+                                               (drawn.length + self.unit - 1) // self.unit)
+
+    cdef void begin(self, io_u *io, bint is_dry) noexcept nogil:
+        """Book a write or trim that is about to be issued, and stamp the blocks to write; `is_dry` only books."""
+        cdef uint64_t first = self.unit_of(io.file, io.offset), unit, at = 0, length = self.interval or io.block_length
+        cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
+        if io.ddir != WRITE:
+            for unit in range(first, first + count):
+                self.log.units[unit] |= IN_FLIGHT
+            return
+        io.numberio = write_begun(&self.log, first, count)
+        while at < io.block_length and not is_dry:
+            stamp_block(&self.form, io.buf + at, <uint32_t>length, io.offset + at, io.numberio)
+            at += length
+
+    cdef void finish(self, const io_u *io, uint64_t generation) noexcept nogil:
+        """Book how a write has ended; generation 0 is a failure: what the blocks hold is unknown, and not checked."""
+        cdef uint64_t done = io.block_length - io.length, first = self.unit_of(io.file, io.offset - done)
+        cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
+        write_done(&self.log, first, count, generation)
+        if not generation:
+            return
+        if self.trim_backlog and (random(&self.state) >> 32) < self.trim_share:
+            queue_put(&self.untrimmed, first, count)
+        elif self.verify_backlog:
+            queue_put(&self.unchecked, first, count)
+
+    cdef void trimmed(self, const io_u *io) noexcept nogil:
+        """Book a trim that has ended."""
+        cdef uint64_t first = self.unit_of(io.file, io.offset)
+        cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
+        write_done(&self.log, first, count, self.log.generation | TRIMMED if self.expects_zeroes else 0)
+        if self.expects_zeroes and self.verify_backlog:
+            queue_put(&self.unchecked, first, count)
+
+    cdef bint next_unchecked(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil:
+        """The next stretch of one generation, in order of offset; it is then off the list."""
+        cdef uint64_t unit = self.log.next_check, most
+        if not next_written(&self.log, &unit, generation):
+            self.log.next_check = self.log.end
+            return False
+        self.place_of(unit, drawn)
+        drawn.length = 0
+        most = self.first_unit[drawn.file + 1]
+        # One header an I/O: the unit is the I/O. Else as much as fits of what was written together.
+        while True:
+            self.log.units[unit] = 0
+            drawn.length += <uint32_t>self.unit
+            unit += 1
+            if drawn.length + self.unit > self.max_bs or unit == most or self.log.units[unit] != generation[0]:
+                break
+        self.log.next_check = unit
+        is_trimmed[0] = (generation[0] & TRIMMED) != 0
+        generation[0] &= ~TRIMMED
+        return True
+
+    cdef bint next_backlog(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil:
+        """The next stretch that verify_backlog wants to see again now."""
+        cdef stretch place
+        cdef uint64_t unit, found
+        while queue_take(&self.unchecked, self.verify_backlog, self.verify_batch, &place):
+            found = self.log.units[place.first]
+            if not found or found & IN_FLIGHT:
+                continue
+            for unit in range(place.first, place.first + place.count):
+                if self.log.units[unit] != found:
+                    break  # partly written again: the last check sees to what is left
+            else:
+                self.place_of(place.first, drawn)
+                drawn.length = <uint32_t>(place.count * self.unit)
+                is_trimmed[0] = (found & TRIMMED) != 0
+                generation[0] = found & ~TRIMMED
+                return True
+        return False
+
+    cdef bint next_trim(self, bint is_last, piece *drawn) noexcept nogil:
+        """The next stretch to trim now; `is_last`: whatever is left."""
+        cdef stretch place
+        cdef uint64_t unit, found
+        while queue_take(&self.untrimmed, 1 if is_last else self.trim_backlog, self.trim_batch, &place):
+            found = self.log.units[place.first]
+            if not found or found & (IN_FLIGHT | TRIMMED):
+                continue
+            for unit in range(place.first, place.first + place.count):
+                if self.log.units[unit] != found:
+                    break
+            else:
+                self.place_of(place.first, drawn)
+                drawn.length = <uint32_t>(place.count * self.unit)
+                return True
+        return False
+
+    cdef uint64_t judge(self, io_u *io) noexcept nogil:
+        """Check a block that was read. Returns how much of it was wrong: headers' worth."""
+        cdef verdict answer
+        cdef uint64_t at = 0, length = self.interval or io.block_length, wrong = 0, unit = 0
+        cdef uint64_t expected = io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)
+        if io.flags & IO_BACKLOG:
+            unit = self.unit_of(io.file, io.offset)
+            if self.log.units[unit] != expected:
+                return 0  # written again meanwhile: that write will be checked
+        while at < io.block_length:
+            if io.flags & IO_TRIMMED:
+                answer.first_byte = first_not_zero(io.buf + at, <uint32_t>length)
+                answer.kind = BLOCK_OK if answer.first_byte < 0 else <int>Mismatch.STALE
+                answer.found = 0
+            else:
+                answer = check_block(&self.form, io.buf + at, <uint32_t>length, io.offset + at,
+                                     io.numberio if self.is_expecting else 0, self.scratch)
+            if answer.kind != BLOCK_OK:
+                self.note(io, at, length, &answer)
+                wrong += 1
+            if io.flags & IO_BACKLOG:
+                self.log.units[unit] = 0
+                unit += 1
+            at += length
+        slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)
+        return wrong
+
+    cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil:
+        """Put a mismatch on the page."""
+        cdef uint64_t found = 0
+        cdef int kind
+        cdef mismatch_record *place
+        for kind in range(MISMATCH_COUNT):
+            found += slot_get(&self.page.mismatch[kind])
+        if found < <uint64_t>MISMATCHES_KEPT:
+            place = &self.page.mismatches[found]
+            place.offset = io.offset + at
+            place.length = length
+            place.first_byte = <int64_t>place.offset + answer.first_byte if answer.first_byte >= 0 else -1
+            place.kind = <uint64_t>answer.kind
+            place.expected = io.numberio if self.is_expecting else 0
+            place.found = answer.found
+            if self.has_dumps:
+                with gil:
+                    self.dump(io, at, length, answer)
+        slot_add(&self.page.mismatch[answer.kind], 1)
+        slot_add(&self.page.total_errors, 1)
+        slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
+
+    cdef void dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept:
+        """Write what was read, and what should have been where that is known, for people to compare."""
+        cdef uint64_t seed
+        cdef char *block = io.buf + at
+        name = f"{self.dump_names[io.file]}.{io.offset + at}"
+        contents = {"received": block[:length]}
+        if io.flags & IO_TRIMMED:
+            contents["expected"] = bytes(length)
+        elif self.is_expecting and io.numberio:
+            stamp_block(&self.form, self.scratch, <uint32_t>length, io.offset + at, io.numberio)
+            contents["expected"] = self.scratch[:length]
+        elif answer.kind == <int>Mismatch.CHECKSUM:
+            # The header is sound, so that it tells the seed of what stood behind it.
+            seed = seed_of(block)
+            fill(self.scratch, length, seed)
+            contents["expected"] = self.scratch[:length]
+        for kind, data in contents.items():
+            try:
+                with open(f"{name}.{kind}", "wb") as file:
+                    file.write(data)
+            except OSError as error:
+                os.write(2, f"warning: verify_dump: {name}.{kind}: {error.strerror}\n".encode())
+
+    cdef void start_round(self) noexcept nogil:
+        self.log.next_check = 0
+
+    cdef uint64_t end_round(self) noexcept nogil:
+        """Forget what was written; returns the bytes of it that were not read back."""
+        cdef uint64_t left = units_left(&self.log) * self.unit
+        forget_all(&self.log)
+        self.unchecked.taken = self.unchecked.given
+        self.untrimmed.taken = self.untrimmed.given
+        self.unchecked.batch_left = self.untrimmed.batch_left = 0
+        return left
