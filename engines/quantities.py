@@ -1,5 +1,6 @@
 """Sizes, times and counts: from fio's spelling to a number, and back."""
 
+import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
@@ -20,9 +21,12 @@ TIME_UNITS_US: Final[Mapping[str, int]] = {
     "ms": 1000,
     "us": 1,
 }
+# fio's other words for them, which it does not use itself.
+TIME_WORDS_US: Final[Mapping[str, int]] = {"msec": 1000, "usec": 1}
 # More digits than any limit needs, few enough that a page of them costs nothing to refuse.
 NUMBER: Final = re.compile(r"([+-]?[0-9]{0,20}(?:\.[0-9]{0,9})?)([a-z]*)", re.ASCII)
 HEXADECIMAL: Final = re.compile(r"0x[0-9a-f]{1,16}", re.ASCII)
+DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:e[+-]?[0-9]{1,3})?", re.ASCII)
 
 
 def parse_size(text: str) -> int:
@@ -32,7 +36,7 @@ def parse_size(text: str) -> int:
 
 def parse_time_us(text: str, plain_us: int) -> int:
     """Return the microseconds that `text` stands for; a bare number counts `plain_us` each."""
-    units = {**TIME_UNITS_US, "": plain_us}
+    units = {**TIME_UNITS_US, **TIME_WORDS_US, "": plain_us}
     return scaled(text, units, "a time: a number, with d, h, m, s, ms or us, such as 30s")
 
 
@@ -42,6 +46,13 @@ def parse_count(text: str) -> int:
     if HEXADECIMAL.fullmatch(lowered):
         return int(lowered, 16)
     return scaled(text, SIZE_UNITS, "a whole number")
+
+
+def parse_decimal(text: str) -> float:
+    """Return the number in `text`, which may have a fraction; raise ValueError with the reason."""
+    if not DECIMAL.fullmatch(text.lower()) or not math.isfinite(float(text)):
+        raise ValueError(f"{quoted(text)} is not a number, such as 99.9")
+    return float(text)
 
 
 def scaled(text: str, units: Mapping[str, int], expected: str) -> int:
@@ -74,3 +85,8 @@ def spell_time(time_us: int) -> str:
         return "0s"
     unit = next(unit for unit, worth_us in TIME_UNITS_US.items() if time_us % worth_us == 0)
     return f"{time_us // TIME_UNITS_US[unit]}{unit}"
+
+
+def spell_decimal(value: float) -> str:
+    """Return the shortest text that is read back as exactly this value."""
+    return repr(value).removesuffix(".0")

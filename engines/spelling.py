@@ -2,70 +2,90 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from iovigil.engines.coherence import check
-from iovigil.engines.options import (
-    MAX_INT64,
-    SECOND_US,
-    SPECS,
-    JobOptions,
-    JobOptionsError,
-    OptionError,
-    OptionSpec,
-    PerDirection,
-)
-from iovigil.engines.quantities import parse_count, parse_size, parse_time_us, quoted, spell_size, spell_time
+from iovigil.engines.compounds import Notation, joined, notation_of
+from iovigil.engines.options import SPECS, JobOptions, JobOptionsError, Names, OptionError, OptionSpec
+from iovigil.engines.quantities import parse_count, parse_size, quoted, spell_decimal
+from iovigil.engines.scalars import UNIT_PARSERS, decimal_of, number_of, spell_number
 
-__all__ = ["canonical", "check", "engine_names", "parse_option", "parse_options", "spell_option", "spell_options"]
+__all__ = [
+    "UNIT_PARSERS",
+    "canonical",
+    "check",
+    "engine_names",
+    "parse_option",
+    "parse_options",
+    "spell_number",
+    "spell_option",
+    "spell_options",
+]
 
 ALIASES: Final[Mapping[str, str]] = {
+    "ba": "blockalign",
     "blocksize": "bs",
+    "blocksize_range": "bsrange",
+    "blocksize_unaligned": "bs_unaligned",
+    "buffered": "direct",
+    "cpumask": "cpus_allowed",
+    "disable_bw": "disable_bw_measurement",
+    "fileoffset": "offset",
     "fill_fs": "fill_device",
+    "io_limit": "io_size",
+    "iodepth_batch": "iodepth_batch_submit",
+    "iodepth_batch_complete": "iodepth_batch_complete_min",
+    "iomem": "mem",
+    "log_max_value": "log_window_value",
+    "mem_align": "iomem_align",
+    "nr_files": "nrfiles",
     "rate_cycle": "ratecycle",
     "ratemin": "rate_min",
     "readwrite": "rw",
+    "rwmixwrite": "rwmixread",
+    "ss": "steadystate",
+    "ss_dur": "steadystate_duration",
+    "ss_interval": "steadystate_check_interval",
+    "ss_ramp": "steadystate_ramp_time",
+    "startdelay": "start_delay",
     "timeout": "runtime",
+    "wait_for_previous": "stonewall",
 }
 DIRECTIONS: Final = (
     "read", "write", "trim", "randread", "randwrite", "randtrim", "rw", "randrw", "trimwrite", "randtrimwrite",
 )  # fmt: skip
 VALUE_ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
-    "verify": {"0": "none", "crc32c-intel": "crc32c"},
     "continue_on_error": {"0": "none", "1": "all"},
+    "fadvise_hint": {"0": "none", "1": "auto"},
+    "log_window_value": {"0": "avg", "1": "max", "2": "both"},
+    "sync": {"0": "none", "1": "sync"},
+    "unified_rw_reporting": {"0": "none", "1": "mixed", "2": "both"},
+    "verify": {"0": "none", "crc32c-intel": "crc32c"},
 }
+ENGINE_ALIASES: Final[Mapping[str, str]] = {"aio": "libaio", "linuxaio": "libaio"}
 FLAGS: Final[Mapping[str, bool]] = {"0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
-UNIT_PARSERS: Final[Mapping[str, Callable[[str], int]]] = {"bytes": parse_size, "bytes/s": parse_size}
 
-# Options that a fio user may bring along; the rest of fio's list is refused as unknown.
-# fmt: off
 NOT_YET: Final = (
-    "ba", "blockalign", "bs_unaligned", "bsrange", "blocksize_range", "bssplit", "buffer_compress_percentage",
-    "buffer_pattern", "buffered", "cpus_allowed", "dedupe_percentage", "directory", "exitall", "experimental_verify",
-    "file_service_type", "filesize", "flow", "group_reporting", "io_submit_mode", "iodepth_batch",
-    "iodepth_batch_complete", "iodepth_batch_complete_max", "iodepth_batch_complete_min", "iodepth_batch_submit",
-    "iodepth_low", "ioprio", "latency_percentile", "latency_target", "latency_window", "max_latency", "nice", "nrfiles",
-    "numjobs", "offset_increment", "percentage_random", "prio", "prioclass", "random_distribution", "random_generator",
-    "rate_process", "read_iolog", "refill_buffers", "rw_sequencer", "rwmixwrite", "serialize_overlap", "startdelay",
-    "stonewall", "sync", "sync_file_range", "thread", "thinktime_blocks_type", "thinktime_iotime", "trim_percentage",
-    "verify_async", "verify_backlog", "verify_backlog_batch", "verify_dump", "verify_interval", "verify_offset",
-    "verify_only", "verify_pattern", "verify_state_load", "verify_state_save", "write_bw_log", "write_iolog",
-    "write_iops_log", "write_lat_log", "zero_buffers", "zonemode", "zonerange", "zonesize", "zoneskip",
+    "io_submit_mode",
+    "thread",
+    "verify_offset",
+    "verify_pattern",
+    "verify_state_load",
+    "verify_state_save",
 )
-# fmt: on
 
 
 def canonical(name: str) -> str:
     """Return the name under which JobOptions has the option; raise OptionError when it has none."""
-    if name in SPECS:
-        return name
-    if name in ALIASES:
-        return ALIASES[name]
-    if name in NOT_YET:
+    plain = name.replace("-", "_")
+    if plain in SPECS:
+        return plain
+    if plain in ALIASES:
+        return ALIASES[plain]
+    if plain in NOT_YET:
         raise OptionError(name, "is an option of fio that iovigil does not support yet")
     near = difflib.get_close_matches(name, [*SPECS, *ALIASES], n=1)
     raise OptionError(name, f"is not an option{f'; did you mean {near[0]}?' if near else ' of a job'}")
@@ -76,10 +96,13 @@ def parse_option(name: str, value: object) -> Any:
 
     Raises OptionError.
     """
-    spec = SPECS[canonical(name)]
+    option = canonical(name)
+    spec = SPECS[option]
     try:
-        if spec.kind == PerDirection:
-            return read_pair(spec, value)
+        if translate := TRANSLATIONS.get(name.replace("-", "_")):
+            value = translate(as_text(value) if value is not None else "1")
+        if notation := notation_of(spec):
+            return read_compound(notation, spec, value)
         return READERS.get(spec.kind, read_choice)(spec, value)
     except ValueError as error:
         raise OptionError(name, str(error)) from None
@@ -128,32 +151,25 @@ def read_flag(_: OptionSpec, value: object) -> bool:
 
 
 def read_number(spec: OptionSpec, value: object) -> int:
-    text = as_text(value)
-    parse = UNIT_PARSERS.get(spec.unit, parse_count)
-    number = parse_time_us(text, spec.plain) if spec.unit == "us" else parse(text)
-    if spec.ge <= number <= spec.le:
-        return number
-    spell = spell_time if spec.unit == "us" else partial(spell_number, spec)
-    least, most = spell(spec.ge), spell(spec.le)
-    if spec.le < MAX_INT64:
-        raise ValueError(f"{quoted(text)} is not in {least}..{most}")
-    raise ValueError(f"{quoted(text)} is {f'below {least}' if number < spec.ge else f'above {most}'}")
+    return number_of(spec, as_text(value))
 
 
-def read_pair(spec: OptionSpec, value: object) -> PerDirection:
-    """Read one value for both directions, or one each; as in fio, an empty one leaves the default."""
-    parts = list(value) if isinstance(value, (list, tuple)) else as_text(value).split(",")
-    if len(parts) > 3:
-        raise ValueError("takes at most three values: for reads, writes and trims")
-    if all(part in (None, "") for part in parts):
-        raise ValueError("needs a value")
-    # As in fio, what is not given is as the one before it.
-    parts += [parts[-1]] * (3 - len(parts))
-    reads, writes, trims = (
-        default if part in (None, "") else read_number(spec, part)
-        for part, default in zip(parts, spec.default, strict=True)
-    )
-    return reads, writes, trims
+def read_decimal(spec: OptionSpec, value: object) -> float:
+    return decimal_of(spec, as_text(value))
+
+
+def read_compound(notation: Notation, spec: OptionSpec, value: object) -> Any:
+    """Read an option of more than one value: text, or in a configuration file a list of texts."""
+    if isinstance(value, (list, tuple)):
+        text = joined(notation, ["" if part is None else as_text(part) for part in value])
+    else:
+        # Blanks at the ends may be those of a file's name.
+        text = value if isinstance(value, str) else as_text(value)
+    if not text.strip():
+        if spell_option(spec.name, spec.default):
+            raise ValueError("needs a value")
+        return spec.default
+    return notation.read(spec, text if spec.kind == Names else text.strip())
 
 
 def read_choice(spec: OptionSpec, value: object) -> str:
@@ -166,14 +182,23 @@ def read_choice(spec: OptionSpec, value: object) -> str:
 
 def read_text(spec: OptionSpec, value: object) -> str:
     text = as_text(value)
-    if not text:
+    if not text and spec.default:
         raise ValueError("needs a value")
+    if "\0" in text:
+        raise ValueError(f"{quoted(text)} has a NUL byte")
     if spec.name == "rw":
         return read_rw(text.lower())
-    # Where no engine is to be seen nothing has been built; the child will say so better than we can.
-    if spec.name == "ioengine" and engine_names() and text not in engine_names():
-        raise ValueError(f"{quoted(text)} is not one of {', '.join(engine_names())}")
+    if spec.name == "ioengine":
+        return read_engine(text)
     return text
+
+
+def read_engine(text: str) -> str:
+    name = ENGINE_ALIASES.get(text, text)
+    # Where no engine is to be seen nothing has been built; the child will say so better than we can.
+    if engine_names() and name not in engine_names():
+        raise ValueError(f"{quoted(text)} is not one of {', '.join(engine_names())}")
+    return name
 
 
 def read_rw(text: str) -> str:
@@ -189,8 +214,38 @@ def read_rw(text: str) -> str:
     return f"{word}:{sequence}" if sequence else word
 
 
+def inverse_flag(text: str) -> str:
+    """buffered is what direct is not."""
+    if text.lower() not in FLAGS:
+        raise ValueError(f"{quoted(text)} is neither yes nor no: write 1 or 0")
+    return str(int(not FLAGS[text.lower()]))
+
+
+def remainder(text: str) -> str:
+    """rwmixwrite is the share that rwmixread leaves."""
+    share = parse_count(text)
+    if not 0 <= share <= 100:
+        raise ValueError(f"{quoted(text)} is not in 0..100")
+    return str(100 - share)
+
+
+def mask_numbers(text: str) -> str:
+    """cpumask is cpus_allowed as a number with a bit for each."""
+    mask = parse_count(text)
+    if mask < 0:
+        raise ValueError(f"{quoted(text)} is below 0")
+    return ",".join(str(bit) for bit in range(mask.bit_length()) if mask >> bit & 1)
+
+
+# Options that say what another says, otherwise.
+TRANSLATIONS: Final[Mapping[str, Callable[[str], str]]] = {
+    "buffered": inverse_flag,
+    "cpumask": mask_numbers,
+    "rwmixwrite": remainder,
+}
 READERS: Final[Mapping[Any, Callable[[OptionSpec, object], Any]]] = {
     bool: read_flag,
+    float: read_decimal,
     int: read_number,
     str: read_text,
 }
@@ -203,23 +258,15 @@ def engine_names() -> Sequence[str]:
     return sorted(stems - {"base"})
 
 
-def spell_number(spec: OptionSpec, number: int) -> str:
-    if spec.unit == "us":
-        is_plain = spec.plain != SECOND_US and number % spec.plain == 0
-        return str(number // spec.plain) if is_plain else spell_time(number)
-    return spell_size(number) if spec.unit in UNIT_PARSERS else str(number)
-
-
 def spell_option(name: str, value: Any) -> str:
     """Return the text that `parse_option` reads back as `value`."""
     spec = SPECS[name]
-    if spec.kind == PerDirection:
-        reads, writes, trims = (spell_number(spec, number) for number in value)
-        if writes == trims:
-            return reads if reads == writes else f"{reads},{writes}"
-        return f"{reads},{writes},{trims}"
+    if notation := notation_of(spec):
+        return notation.spell(spec, value)
     if spec.kind is bool:
         return str(int(value))
+    if spec.kind is float:
+        return spell_decimal(value)
     return spell_number(spec, value) if spec.kind is int else str(value)
 
 
