@@ -57,7 +57,10 @@ cdef class Integrity:
     cdef bint next_backlog(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil
     cdef bint next_trim(self, bint is_last, piece *drawn) noexcept nogil
     cdef void trimmed(self, const io_u *io) noexcept nogil
-    cdef uint64_t judge(self, io_u *io) noexcept nogil
+    cdef bint admit(self, const io_u *io) noexcept nogil
+    cdef bint is_good(self, io_u *io, char *scratch) noexcept nogil
+    cdef void judge(self, io_u *io) noexcept nogil
+    cdef verdict verdict_on(self, io_u *io, uint64_t at, uint64_t length, char *scratch) noexcept nogil
     cdef void start_round(self) noexcept nogil
     cdef uint64_t end_round(self) noexcept nogil
 

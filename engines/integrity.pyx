@@ -218,32 +218,47 @@ cdef class Integrity:
                 return True
         return False
 
-    cdef uint64_t judge(self, io_u *io) noexcept nogil:
-        """Check a block that was read. Returns how much of it was wrong: headers' worth."""
-        cdef verdict answer
-        cdef uint64_t at = 0, length = self.interval or io.block_length, wrong = 0, unit = 0
-        cdef uint64_t expected = io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)
+    cdef bint admit(self, const io_u *io) noexcept nogil:
+        """Whether a block that was read is still to be judged; it is then off the list, and counts as checked."""
+        cdef uint64_t unit, count
         if io.flags & IO_BACKLOG:
             unit = self.unit_of(io.file, io.offset)
-            if self.log.units[unit] != expected:
-                return 0  # written again meanwhile: that write will be checked
+            count = (io.block_length + self.unit - 1) // self.unit
+            # Written again meanwhile: that write will be checked.
+            if self.log.units[unit] != (io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)):
+                return False
+            write_done(&self.log, unit, count, 0)
+        slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)
+        return True
+
+    cdef bint is_good(self, io_u *io, char *scratch) noexcept nogil:
+        """Whether a block that was read is as it should be. For any thread; `scratch` has room for a block."""
+        cdef uint64_t at = 0, length = self.interval or io.block_length
         while at < io.block_length:
-            if io.flags & IO_TRIMMED:
-                answer.first_byte = first_not_zero(io.buf + at, <uint32_t>length)
-                answer.kind = BLOCK_OK if answer.first_byte < 0 else <int>Mismatch.STALE
-                answer.found = 0
-            else:
-                answer = check_block(&self.form, io.buf + at, <uint32_t>length, io.offset + at,
-                                     io.numberio if self.is_expecting else 0, self.scratch)
+            if self.verdict_on(io, at, length, scratch).kind != BLOCK_OK:
+                return False
+            at += length
+        return True
+
+    cdef void judge(self, io_u *io) noexcept nogil:
+        """Put everything that is wrong with a block on the page."""
+        cdef verdict answer
+        cdef uint64_t at = 0, length = self.interval or io.block_length
+        while at < io.block_length:
+            answer = self.verdict_on(io, at, length, self.scratch)
             if answer.kind != BLOCK_OK:
                 self.note(io, at, length, &answer)
-                wrong += 1
-            if io.flags & IO_BACKLOG:
-                self.log.units[unit] = 0
-                unit += 1
             at += length
-        slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)
-        return wrong
+
+    cdef inline verdict verdict_on(self, io_u *io, uint64_t at, uint64_t length, char *scratch) noexcept nogil:
+        cdef verdict answer
+        if not io.flags & IO_TRIMMED:
+            return check_block(&self.form, io.buf + at, <uint32_t>length, io.offset + at,
+                               io.numberio if self.is_expecting else 0, scratch)
+        answer.first_byte = first_not_zero(io.buf + at, <uint32_t>length)
+        answer.kind = BLOCK_OK if answer.first_byte < 0 else <int>Mismatch.STALE
+        answer.found = 0
+        return answer
 
     cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil:
         """Put a mismatch on the page."""

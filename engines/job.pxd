@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
+from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
@@ -45,6 +46,9 @@ cdef class Job:
     cdef workload work
     cdef pace pace
     cdef Integrity integrity
+    cdef Checkers checkers
+    cdef bint has_checkers
+    cdef uint32_t being_checked
     cdef uint32_t depth  # I/Os there are
     cdef uint32_t depth_limit  # I/Os that may be in flight now
     cdef uint32_t submit_most
@@ -118,7 +122,9 @@ cdef class Job:
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil
     cdef void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
     cdef void watch(self, io_u *io, uint64_t now) noexcept nogil
-    cdef void settle(self, io_u *io) noexcept nogil
+    cdef bint settle(self, io_u *io) noexcept nogil
+    cdef void judge(self, io_u *io) noexcept nogil
+    cdef void collect(self, uint64_t wait_ns) noexcept nogil
     cdef void forget(self, const io_u *io) noexcept nogil
     cdef bint may_pass(self, int error, unsigned kind) noexcept nogil
     cdef void advise(self, int advice) noexcept nogil

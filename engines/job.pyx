@@ -10,6 +10,7 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 from posix.unistd cimport fsync
 
+from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.clock cimport clock_source, now_ns
 from iovigil.engines.io_u cimport (
     BUSY, DATASYNC, IO_BACKLOG, IO_OUT, IO_TRIMMED, IO_VERIFIED, QUEUED, READ, SYNC, SYNC_RANGE, TRIM, WRITE, QueueStatus, io_u,
@@ -21,7 +22,7 @@ from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_un
 from iovigil.engines.payload cimport fill, scramble
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.rng cimport mix
-from iovigil.engines.stats cimport DEPTH_COUNT, ERRNO_COUNT, Counter, Latency, RunState, StatsPage
+from iovigil.engines.stats cimport DEPTH_COUNT, ERRNO_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage
 from iovigil.engines.target cimport TargetFiles, target_file
 from iovigil.engines.workload cimport (
     next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind,
@@ -38,6 +39,8 @@ cdef enum:
     LONGEST_UNSEEN_NS = 500000000
     IGNORED_MOST = 32  # errno values of one list of ignore_error
     SHORTEST_ROUND_NS = 20000000
+    CHECK_WAIT_NS = 50000000
+    BLOCKS_A_CHECKER = 2  # one being checked, one waiting
 
 
 OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
@@ -163,6 +166,12 @@ cdef class Job:
         module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
         self.engine = module.Engine(self.targets, <uint32_t>self.options.iodepth, options)
         depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
+        self.depth_limit = depth
+        self.has_checkers = self.options.is_verified and self.options.verify_async
+        if self.has_checkers:
+            depth = min(depth + BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async, MAX_IODEPTH)
+            self.checkers = Checkers(self.integrity, <uint32_t>self.options.verify_async, depth, self.max_bs,
+                                     options["verify_async_cpus"])
         stride = (self.max_bs + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         self.buffers_size = stride * depth
         memory = mmap(NULL, self.buffers_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -178,10 +187,10 @@ cdef class Job:
         self.due_ns = <uint64_t *>calloc(depth, sizeof(uint64_t))
         if self.due_ns == NULL:
             raise MemoryError
-        self.depth = self.depth_limit = depth
-        self.submit_most = <uint32_t>min(self.options.iodepth_batch_submit or depth, <uint64_t>depth)
-        self.reap_most = <uint32_t>min(self.options.iodepth_batch_complete_max, <uint64_t>depth)
-        self.is_batching = (self.submit_most < depth or self.options.iodepth_batch_complete_min != 1
+        self.depth = depth
+        self.submit_most = <uint32_t>min(self.options.iodepth_batch_submit or depth, <uint64_t>self.depth_limit)
+        self.reap_most = <uint32_t>min(self.options.iodepth_batch_complete_max, <uint64_t>self.depth_limit)
+        self.is_batching = (self.submit_most < self.depth_limit or self.options.iodepth_batch_complete_min != 1
                             or self.options.iodepth_low)
         for slot in range(depth):
             self.ios[slot].index = <uint32_t>slot
@@ -385,10 +394,12 @@ cdef class Job:
                 self.is_over = True
             if now >= self.next_check_ns:
                 self.look_up(now)
+            if self.being_checked:
+                self.collect(0)
             wake_ns = 0
 
             if is_sync:
-                io = self.pick(now, &wake_ns)
+                io = self.pick(now, &wake_ns) if self.free_count or self.again_count else NULL
                 if io != NULL:
                     # The start of a verified block was stamped after its contents were made: that was just now.
                     io.issued_ns = io.start_ns if self.options.is_verified else now_ns(clock)
@@ -443,12 +454,15 @@ cdef class Job:
                     if self.options.is_verified:
                         now = now_ns(clock)
                     continue
-                if self.again_count:
+                if self.again_count or self.is_draining:
+                    self.is_draining = False
                     continue
 
             # Nothing is in flight.
-            self.is_draining = False
-            if wake_ns:
+            if self.being_checked:
+                self.collect(CHECK_WAIT_NS)
+                now = now_ns(clock)
+            elif wake_ns:
                 now = sleep_until(clock, min(wake_ns, self.next_check_ns), &self.page.stop)
             elif not self.think_left and self.ios_left and self.bytes_left and not self.is_over:
                 self.think()
@@ -657,9 +671,8 @@ cdef class Job:
             self.complete_odd(io, now)
             return
         self.account(io, now, io.length)
-        if self.options.is_verified:
-            self.settle(io)
-        self.release(io)
+        if not self.options.is_verified or self.settle(io):
+            self.release(io)
 
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil:
         """The completions that are not one whole block: errors, short transfers, syncs."""
@@ -691,9 +704,8 @@ cdef class Job:
             io.offset -= io.block_length - io.length
             io.length = io.block_length
             self.account(io, now, io.block_length)
-            if self.options.is_verified:
-                self.settle(io)
-            self.release(io)
+            if not self.options.is_verified or self.settle(io):
+                self.release(io)
 
     cdef inline void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
         cdef int ddir = io.ddir
@@ -724,18 +736,40 @@ cdef class Job:
                 self.failure.took_ns = took_ns
                 self.is_over = True
 
-    cdef void settle(self, io_u *io) noexcept nogil:
-        """Book a whole write or trim, or judge a block that was read to be verified."""
+    cdef bint settle(self, io_u *io) noexcept nogil:
+        """Book a whole write or trim, or have a block that was read judged. False: a checker keeps it."""
         if io.ddir == WRITE:
             self.integrity.finish(io, io.numberio)
         elif io.ddir == TRIM:
             if self.integrity.is_logged:
                 self.integrity.trimmed(io)
-        elif io.flags & IO_VERIFIED:
-            if (self.integrity.judge(io) and self.options.verify_fatal
-                    and not self.options.passed & PASS_VERIFY):
-                self.is_corrupt = True
-                self.is_over = True
+        elif io.flags & IO_VERIFIED and self.integrity.admit(io):
+            if self.has_checkers:
+                self.checkers.give(io)
+                self.being_checked += 1
+                slot_set(&self.page.inflight_ns[io.index], 0)
+                return False
+            if not self.integrity.is_good(io, self.integrity.scratch):
+                self.judge(io)
+        return True
+
+    cdef void judge(self, io_u *io) noexcept nogil:
+        """Say what is wrong with a block, and end the job where that is asked for."""
+        self.integrity.judge(io)
+        if self.options.verify_fatal and not self.options.passed & PASS_VERIFY:
+            self.is_corrupt = True
+            self.is_over = True
+
+    cdef void collect(self, uint64_t wait_ns) noexcept nogil:
+        """Take back what the checkers are done with, after waiting for the first of them."""
+        cdef bint is_wrong = False
+        cdef io_u *io = self.checkers.take(wait_ns, &is_wrong)
+        while io != NULL:
+            self.being_checked -= 1
+            if is_wrong:
+                self.judge(io)
+            self.release(io)
+            io = self.checkers.take(0, &is_wrong)
 
     cdef inline void forget(self, const io_u *io) noexcept nogil:
         """What a write that failed has left behind is unknown: nothing to check."""
