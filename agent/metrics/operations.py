@@ -7,16 +7,23 @@ from iovigil.engines.options import JobOptions
 # The numbers of engines/io_u.pxd's Ddir.
 READ: Final = 0
 WRITE: Final = 1
+TRIM: Final = 2
 SYNC: Final = 3
 
-NAMES: Final = {READ: "read", WRITE: "write", SYNC: "sync"}
+NAMES: Final = {READ: "read", WRITE: "write", TRIM: "trim", SYNC: "sync"}
 
 
 def transfers(options: JobOptions) -> tuple[int, ...]:
     """Directions in which the job moves data; a verify phase reads."""
     reads = (READ,) if options.does_read or options.reads_back else ()
     writes = (WRITE,) if options.does_write else ()
-    return reads + writes
+    trims = (TRIM,) if options.does_trim else ()
+    return reads + writes + trims
+
+
+def is_paced(options: JobOptions, ddir: int) -> bool:
+    """Whether the direction has a rate, so that its I/Os have an intended start."""
+    return options.rate[ddir] > 0 or options.rate_iops[ddir] > 0
 
 
 def fallible(options: JobOptions) -> tuple[int, ...]:

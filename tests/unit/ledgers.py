@@ -5,8 +5,8 @@ from typing import Any
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
 from iovigil.engines.options import JobOptions
 
-WRITE_AND_VERIFY = JobOptions(rw="randwrite", bs=65536, iodepth=8, verify="crc32c")
-READ = JobOptions(rw="randread", bs=4096)
+WRITE_AND_VERIFY = JobOptions(rw="randwrite", bs=(65536,) * 3, iodepth=8, verify="crc32c")
+READ = JobOptions(rw="randread", bs=(4096,) * 3, rate_iops=(100, 0, 0))
 
 
 def probe(disk: str = "data0", name: str = "latency", options: JobOptions = READ, **fields: Any) -> ProbeEntry:
