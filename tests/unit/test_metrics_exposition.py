@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 
+import msgspec
 import pytest
 from fake_page import FakePage, histogram_of, result_of
 from ledgers import READ, WRITE_AND_VERIFY, ledger_of, probe
@@ -114,13 +115,15 @@ def test_there_are_no_created_series_and_no_timestamps() -> None:
 
 @pytest.mark.parametrize("counter", Counter, ids=lambda counter: counter.name)
 def test_every_counter_of_the_stats_page_is_exported(counter: Counter) -> None:
-    entry = probe(options=WRITE_AND_VERIFY, totals=FakePage(counters={(counter, 0): 987_654_321}))
+    paced = msgspec.structs.replace(WRITE_AND_VERIFY, rate_iops=(1, 1, 1))
+    entry = probe(options=paced, totals=FakePage(counters={(counter, 0): 987_654_321}))
     assert 987_654_321 in values_of(ledger_of(entry)).values(), f"Counter.{counter.name} has no metric"
 
 
 @pytest.mark.parametrize("kind", Mismatch, ids=lambda kind: kind.name)
 def test_every_kind_of_mismatch_is_exported(kind: Mismatch) -> None:
-    entry = probe(options=WRITE_AND_VERIFY, totals=FakePage(mismatch_counts={kind: 987_654_321}))
+    paced = msgspec.structs.replace(WRITE_AND_VERIFY, rate_iops=(1, 1, 1))
+    entry = probe(options=paced, totals=FakePage(mismatch_counts={kind: 987_654_321}))
     assert 987_654_321 in values_of(ledger_of(entry)).values(), f"Mismatch.{kind.name} has no series"
 
 
