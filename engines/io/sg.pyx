@@ -15,7 +15,7 @@ from libc.string cimport memset
 from posix.unistd cimport read, write
 
 from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport BUSY, COMPLETED, QUEUED, READ, TRIM, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport BUSY, COMPLETED, QUEUED, READ, SYNC, TRIM, WRITE, QueueStatus, io_u
 from iovigil.engines.target cimport TargetFiles
 
 cdef extern from "<errno.h>" nogil:
@@ -155,15 +155,12 @@ cdef class Engine(IoEngine):
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:
         cdef command *asked = &self.commands[io.index]
         cdef int error
-        if io.ddir == TRIM and self.polls[io.file].fd < 0 and self.files[io.file].is_device:
-            io.result = self.change(io)
+        if io.ddir == TRIM or self.polls[io.file].fd < 0:
+            io.result = self.change(io)  # at once
             return COMPLETED
         error = self.prepare(asked, io)
         if error:
             io.result = error
-            return COMPLETED
-        if self.polls[io.file].fd < 0:
-            io.result = self.execute(asked)
             return COMPLETED
         error = self.submit(asked)
         if error in (-EAGAIN, -EDOM):  # EDOM: more than the driver keeps for one descriptor
@@ -174,6 +171,21 @@ cdef class Engine(IoEngine):
             return COMPLETED
         self.in_flight += 1
         return QUEUED
+
+    cdef int flush(self, uint32_t file) noexcept nogil:
+        cdef io_u io
+        memset(&io, 0, sizeof(io))
+        io.ddir = SYNC
+        io.file = <uint16_t>file
+        return <int>self.change(&io)
+
+    cdef int64_t change(self, io_u *io) noexcept nogil:
+        cdef command *asked = &self.commands[io.index]
+        cdef int error
+        if io.ddir == TRIM:
+            return IoEngine.change(self, io) if self.files[io.file].is_device else -EOPNOTSUPP
+        error = self.prepare(asked, io)
+        return error if error else self.execute(asked)
 
     cdef int prepare(self, command *asked, io_u *io) noexcept nogil:
         """Write the command for an I/O; 0 or -errno."""
@@ -189,8 +201,6 @@ cdef class Engine(IoEngine):
         asked.header.pack_id = <int>io.index
         asked.header.usr_ptr = io
         asked.header.cmd_len = 10
-        if io.ddir == TRIM:
-            return -EOPNOTSUPP
         if io.ddir > TRIM:
             asked.cdb[0] = SYNCHRONIZE_CACHE_10  # all of the disk
             return 0
@@ -331,7 +341,8 @@ cdef int64_t outcome(const sg_io_hdr_t *header, const uint8_t *sense) noexcept n
     if status == CHECK_CONDITION or (not status and header.driver_status & DRIVER_SENSE):
         key = sense_key(header, sense, &asc, &ascq)
         if key == MEDIUM_ERROR:
-            return -ENODATA
+            # No data where data should be; any other trouble with the medium the kernel does not name.
+            return -ENODATA if asc in (0x11, 0x13, 0x14) else -EIO
         if key == DATA_PROTECT and asc == 0x27 and ascq == 0x07:
             return -ENOSPC  # of a thinly provisioned disk
         if asc == 0x10 and key in (ILLEGAL_REQUEST, ABORTED_COMMAND):
