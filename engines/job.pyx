@@ -8,7 +8,6 @@ from libc.stdlib cimport calloc, free
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
-from posix.unistd cimport fsync
 
 from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.clock cimport clock_source, now_ns
@@ -676,8 +675,8 @@ cdef class Job:
 
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil:
         """The completions that are not one whole block: errors, short transfers, syncs."""
-        if io.result == -ECANCELED and self.failure.error:
-            # Taken back by stop_early: no word of the disk's.
+        if io.result == -ECANCELED and (self.failure.error or slot_get(&self.page.stop)):
+            # Taken back by stop_early, or given up by an engine that was told to stop: no word of the disk's.
             self.forget(io)
             self.release(io)
         elif io.result < 0:
@@ -831,10 +830,11 @@ cdef class Job:
         self.enter(RunState.FSYNCING)
         slot_set(&self.page.inflight_ns[0], now_ns(&self.page.clock))  # nothing else is in flight
         for file in range(self.targets.count):
-            while not error and self.targets.files[file].fd >= 0 and fsync(self.targets.files[file].fd):
-                error = c_errno
-                if error == EINTR and not slot_get(&self.page.stop):
-                    error = 0
+            while not error and self.targets.files[file].fd >= 0:
+                error = -self.engine.flush(file)
+                if error != EINTR or slot_get(&self.page.stop):
+                    break
+                error = 0
         slot_set(&self.page.inflight_ns[0], 0)
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)

@@ -8,7 +8,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 from posix.signal cimport sigaction, sigaction_t
 
-from iovigil.engines.latency cimport slot_set
+from iovigil.engines.latency cimport slot_get, slot_set
 from iovigil.engines.stats cimport StatsPage
 
 cdef uint64_t *stop_word = NULL
@@ -28,3 +28,8 @@ def stop_on_sigterm(StatsPage page not None):
     action.sa_flags = 0  # no SA_RESTART: a wait has to come back with EINTR
     if sigaction(SIGTERM, &action, NULL):
         raise OSError(errno, os.strerror(errno), "sigaction")
+
+
+def is_stopping():
+    """Whether a stop was requested: for what waits in Python, before the job runs."""
+    return stop_word != NULL and slot_get(stop_word) != 0

@@ -22,4 +22,5 @@ cdef class IoEngine:
     cdef int cancel(self, io_u *io) noexcept nogil
     cdef void close(self) noexcept
 
+    cdef int flush(self, uint32_t file) noexcept nogil
     cdef int64_t change(self, io_u *io) noexcept nogil

@@ -69,6 +69,10 @@ cdef class IoEngine:
         """Undo `open`; called once, also after a failure."""
         pass
 
+    cdef int flush(self, uint32_t file) noexcept nogil:
+        """Have all that was written on the medium, while nothing is in flight: 0 or -errno, -EINTR among them."""
+        return -errno if fsync(self.files[file].fd) else 0
+
     cdef int64_t change(self, io_u *io) noexcept nogil:
         """Trim or sync, at once, by the plain system call: for engines that have no way of their own.
 
