@@ -67,6 +67,10 @@ class Run:
         self.search.note(self.now - start)
 
 
+def after(end: int) -> Callable[[Run], bool]:
+    return lambda run: run.now > end
+
+
 def search(iodepth: int = 64, target_us: int = 10_000, **options: Any) -> Search:
     window = options.pop("latency_window", 200_000)
     return Search(JobOptions(iodepth=iodepth, latency_target=target_us, latency_window=window, **options).native())
@@ -146,7 +150,7 @@ def test_a_window_without_a_completion_is_not_judged() -> None:
 def test_with_latency_run_the_depth_follows_the_disk() -> None:
     made, disk = search(latency_run=True), Disk(1, MILLISECOND)
     run = Run(made, disk)
-    assert run.go(until=lambda run: run.now > 60_000 * MILLISECOND) == "nothing"
+    assert run.go(until=after(60_000 * MILLISECOND)) == "nothing"
     assert made.depth in (10, 11)
     for service_ns, expected in (
         (2 * MILLISECOND, 5),
@@ -155,8 +159,7 @@ def test_with_latency_run_the_depth_follows_the_disk() -> None:
         (MILLISECOND, 10),
     ):
         disk.service_ns = service_ns
-        end = run.now + 60_000 * MILLISECOND
-        assert run.go(until=lambda run, end=end: run.now > end) == "nothing"
+        assert run.go(until=after(run.now + 60_000 * MILLISECOND)) == "nothing"
         assert made.depth in (expected, expected + 1), service_ns
 
 

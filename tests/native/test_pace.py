@@ -27,7 +27,8 @@ def pace(seed: int = 1, **options: Any) -> Pace:
 
 def run(pace: Pace, lengths: Any, until: int, service_ns: int = 0, ddir: int = READ) -> list[tuple[int, int]]:
     """(start, length) of the I/Os of a disk that takes so long for each, one at a time, until a moment."""
-    now, issued = START, []
+    now = START
+    issued: list[tuple[int, int]] = []
     for length in lengths:
         now = max(now, pace.due_ns(ddir))
         if now >= until:
