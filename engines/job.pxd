@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
 from iovigil.engines.checkers cimport Checkers
+from iovigil.engines.contents cimport contents
+from iovigil.engines.depth_search cimport search
+from iovigil.engines.flow cimport flow
 from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
@@ -11,6 +14,7 @@ from iovigil.engines.pace cimport pace
 from iovigil.engines.rates cimport rates
 from iovigil.engines.stats cimport StatsPage, stats_page
 from iovigil.engines.target cimport TargetFiles
+from iovigil.engines.think cimport think
 from iovigil.engines.workload cimport piece, workload
 
 
@@ -45,6 +49,15 @@ cdef class Job:
 
     cdef workload work
     cdef pace pace
+    cdef think think
+    cdef flow flow
+    cdef object flow_place  # FlowPage, and the place there; None: the job is in no flow
+    cdef uint64_t flow_weight
+    cdef contents contents
+    cdef search search
+    cdef bint is_quiescing  # the search goes on when nothing is in flight
+    cdef bint is_settled  # ... and measures from there
+    cdef bint is_answered
     cdef Integrity integrity
     cdef Checkers checkers
     cdef bint has_checkers
@@ -80,7 +93,6 @@ cdef class Job:
     cdef int drawn_ddir  # of a write drawn while its block is in flight; -1 is none
     cdef piece drawn
     cdef piece last_written
-    cdef uint64_t think_left  # I/Os until the next pause
     cdef uint64_t drawn_due_ns
     cdef int chosen_ddir  # of the next I/O, while its time has not come; -1 is none
     cdef bint has_begun
@@ -132,7 +144,10 @@ cdef class Job:
     cdef void stop_early(self) noexcept nogil
     cdef void fail_engine(self, int error) noexcept nogil
     cdef void sync_target(self) noexcept nogil
-    cdef void think(self) noexcept nogil
+    cdef bint is_held(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
+    cdef void steer(self, uint64_t now) noexcept nogil
+    cdef void search_on(self, uint64_t now) noexcept nogil
+    cdef void forget_figures(self, uint64_t now) noexcept nogil
     cdef void enter(self, int state) noexcept nogil
     cdef void begin_phase(self, uint64_t now) noexcept nogil
     cdef void end_phase(self, uint64_t now) noexcept nogil

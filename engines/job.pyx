@@ -11,18 +11,25 @@ from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 
 from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.clock cimport clock_source, now_ns
+from iovigil.engines.contents cimport REMAKE, contents_begin, contents_free, contents_init, contents_write
+from iovigil.engines.depth_search cimport (
+    SEARCH_CHANGED, SEARCH_DONE, SEARCH_FAILED, SEARCH_SETTLED, SearchAction, search_begin, search_init, search_look,
+    search_note,
+)
+from iovigil.engines.flow cimport flow_attach, flow_is_ahead, flow_leave, flow_note
 from iovigil.engines.io_u cimport (
     BUSY, DATASYNC, IO_BACKLOG, IO_OUT, IO_TRIMMED, IO_VERIFIED, QUEUED, READ, SYNC, SYNC_RANGE, TRIM, WRITE, QueueStatus, io_u,
 )
 from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
-from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
-from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_until, spin_until
-from iovigil.engines.payload cimport fill, scramble
+from iovigil.engines.latency cimport clear, record, slot_add, slot_get, slot_set
+from iovigil.engines.pace cimport (
+    pace_dropped, pace_due_ns, pace_init, pace_issued, pace_paused, pace_start, sleep_until,
+)
 from iovigil.engines.rates cimport rates_look, rates_start
-from iovigil.engines.rng cimport mix
-from iovigil.engines.stats cimport DEPTH_COUNT, ERRNO_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage
+from iovigil.engines.stats cimport COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage
 from iovigil.engines.target cimport TargetFiles, target_file
+from iovigil.engines.think cimport think_init, think_is_due, think_issued, think_pause, think_start
 from iovigil.engines.workload cimport (
     next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind,
 )
@@ -89,15 +96,17 @@ cdef class Job:
     def __cinit__(self):
         self.drawn_ddir = -1
 
-    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1):
+    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
-        of its own) each, none for an engine without a target; `number` is the job's place among those beside it.
+        of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
+        `flow_place` a FlowPage and its place there.
         """
         self.stats = stats
         self.page = stats.page
         self.set_up(options, files or [(-1, 0)], number)
+        self.flow_place = flow_place
 
     def __dealloc__(self):
         if self.engine is not None:
@@ -105,6 +114,8 @@ cdef class Job:
         if self.buffers != NULL:
             munmap(self.buffers, self.buffers_size)
         workload_free(&self.work)
+        contents_free(&self.contents)
+        flow_leave(&self.flow)
         free(self.ios)
         free(self.free)
         free(self.again)
@@ -137,12 +148,7 @@ cdef class Job:
             raise SetupError(str(error)) from None
         workload_rewind(&self.work)
 
-        for ddir in range(2):
-            iops = max((1e9 / self.options.rate_iops[ddir]) if self.options.rate_iops[ddir] else 0.0,
-                       (1e9 * self.max_bs / self.options.rate[ddir]) if self.options.rate[ddir] else 0.0)
-            self.pace.interval_ns[ddir] = iops
-            self.pace.is_on = self.pace.is_on or iops > 0
-        self.pace.lag_ns = 1e3 * self.options.ratecycle
+        pace_init(&self.pace, &self.options, seed)
 
         self.integrity = Integrity(self.stats, self.targets, options, number, seed)
         self.reads_back = self.integrity.is_logged and self.options.do_verify
@@ -160,7 +166,11 @@ cdef class Job:
         self.skips_slat = self.options.disable_slat or self.options.gtod_reduce
         self.skips_clat = self.options.disable_clat or self.options.gtod_reduce
         self.skips_lat = self.options.disable_lat or self.options.gtod_reduce
-        self.is_watched = self.pace.is_on or max(self.options.max_latency)
+        self.is_watched = self.pace.is_on or self.options.latency_target or max(self.options.max_latency)
+        think_init(&self.think, &self.options)
+        contents_init(&self.contents, options, &self.options, seed)
+        search_init(&self.search, &self.options)
+        self.flow_weight = options["flow"]
 
         module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
         self.engine = module.Engine(self.targets, <uint32_t>self.options.iodepth, options)
@@ -187,6 +197,9 @@ cdef class Job:
         if self.due_ns == NULL:
             raise MemoryError
         self.depth = depth
+        if self.search.is_on:
+            self.depth_limit = min(self.search.depth, self.depth_limit)
+            slot_set(&self.page.latency_depth, self.depth_limit)
         self.submit_most = <uint32_t>min(self.options.iodepth_batch_submit or depth, <uint64_t>self.depth_limit)
         self.reap_most = <uint32_t>min(self.options.iodepth_batch_complete_max, <uint64_t>self.depth_limit)
         self.is_batching = (self.submit_most < self.depth_limit or self.options.iodepth_batch_complete_min != 1
@@ -197,8 +210,8 @@ cdef class Job:
             # Slots are taken from the end: the first I/O gets slot 0.
             self.free[depth - 1 - slot] = &self.ios[slot]
         self.free_count = depth
-        # Touched now, so that no page fault falls into a measured I/O; random, so that nothing compresses it.
-        fill(self.buffers, self.buffers_size, mix(self.work.seed) | 1)
+        # Touched now, so that no page fault falls into a measured I/O.
+        contents_begin(&self.contents, self.buffers, self.buffers_size, stride)
         self.engine.open(self.buffers, self.buffers_size)
         return 0
 
@@ -237,6 +250,9 @@ cdef class Job:
         cdef rusage before, after
         if self.options.invalidate:
             self.advise(POSIX_FADV_DONTNEED)
+        if self.flow_place is not None:
+            flow_page, place = self.flow_place
+            flow_attach(&self.flow, flow_page, place, self.flow_weight, self.options.flow_sleep)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
             self.run_phases()
@@ -270,6 +286,10 @@ cdef class Job:
             self.stats.text = (f"max_latency: {OPERATIONS[self.failure.ddir]} at offset {self.failure.offset} took "
                                f"{self.failure.took_ns / 1000:.0f} us, more than "
                                f"{self.options.max_latency[self.failure.ddir]}")
+        elif self.failure.error and self.failure.ddir == <uint8_t>-1:
+            self.page.error = self.failure.error
+            self.stats.text = (f"latency_target: not even one I/O at a time stays within {self.options.latency_target} us "
+                               f"for {self.options.latency_percentile:g} % of the I/Os")
         elif self.failure.error:
             self.page.error = self.failure.error
             operation = OPERATIONS[self.failure.ddir]
@@ -339,11 +359,12 @@ cdef class Job:
                 break
         if self.options.fsync_on_close and self.has_written:
             self.sync_target()
+        flow_leave(&self.flow)
         self.enter(RunState.FINISHING)
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
-        return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full
+        return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full or self.is_answered
                 or slot_get(&self.page.stop) or (deadline and now >= deadline))
 
     cdef void run_dry(self) noexcept nogil:
@@ -382,7 +403,7 @@ cdef class Job:
         self.next_check_ns = 0
         self.drawn_ddir = -1
         self.chosen_ddir = -1
-        self.think_left = self.options.thinktime_blocks
+        think_start(&self.think, now)
         # Readahead would move what a random job never asks for; the check goes in order of offset.
         self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
         pace_start(&self.pace, now)
@@ -463,8 +484,11 @@ cdef class Job:
                 now = now_ns(clock)
             elif wake_ns:
                 now = sleep_until(clock, min(wake_ns, self.next_check_ns), &self.page.stop)
-            elif not self.think_left and self.ios_left and self.bytes_left and not self.is_over:
-                self.think()
+            elif self.is_quiescing:
+                self.search_on(now)
+            elif (self.think.pause_ns and not is_checking and self.ios_left and self.bytes_left and not self.is_over
+                    and think_is_due(&self.think, now)):
+                pace_paused(&self.pace, think_pause(&self.think, clock, self.phase_end_ns, &self.page.stop))
                 now = now_ns(clock)
             elif io == NULL:
                 break
@@ -504,7 +528,9 @@ cdef class Job:
             io = self.pick_backlog(now)
             if io != NULL:
                 return io
-        if not self.ios_left or not self.bytes_left or not self.think_left:
+        if not self.ios_left or not self.bytes_left:
+            return NULL
+        if self.is_held(now, wake_ns):
             return NULL
 
         if ddir >= 0:
@@ -538,7 +564,9 @@ cdef class Job:
         io.start_ns = now
         if self.pace.is_on:
             self.due_ns[io.index] = due_ns
-            pace_issued(&self.pace, ddir, now)
+            pace_issued(&self.pace, ddir, drawn.length, now)
+        if self.flow.page != NULL:
+            flow_note(&self.flow)
         if ddir == READ:
             if self.checks_reads or self.is_checking:
                 io.numberio = generation
@@ -547,8 +575,10 @@ cdef class Job:
             if self.options.is_verified:
                 self.integrity.begin(io, False)
                 io.start_ns = now_ns(&self.page.clock)
-            elif self.options.scramble_buffers:
-                scramble(io.buf, io.length, io.offset, now)
+            else:
+                contents_write(&self.contents, io.buf, io.length, io.offset, now)
+                if self.contents.making == REMAKE:
+                    io.start_ns = now_ns(&self.page.clock)
             self.count_write(&drawn)
         elif self.integrity.is_logged:
             self.integrity.begin(io, False)
@@ -556,9 +586,18 @@ cdef class Job:
         self.ios_left -= 1
         if ddir != TRIM or not self.options.is_trimwrite:  # of a pair only the write counts
             self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
-        if self.options.thinktime and not self.is_checking:
-            self.think_left -= 1
+        if self.think.pause_ns:
+            think_issued(&self.think)
         return io
+
+    cdef inline bint is_held(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """Whether something other than a rate keeps the next I/O from starting."""
+        if self.is_quiescing or (self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now)):
+            return True
+        if self.flow.page != NULL and flow_is_ahead(&self.flow):
+            wake_ns[0] = now + self.flow.sleep_ns
+            return True
+        return False
 
     cdef inline int choose(self, uint64_t now) noexcept nogil:
         """The direction of the next I/O; stays the same until that I/O is picked."""
@@ -724,6 +763,9 @@ cdef class Job:
     cdef void watch(self, io_u *io, uint64_t now) noexcept nogil:
         """What few jobs want to know of each I/O."""
         cdef uint64_t took_ns = elapsed(io.start_ns, now)
+        if self.search.is_on:
+            search_note(&self.search, took_ns)
+            self.steer(now)
         if self.pace.is_on:
             record(&self.page.latency[<int>Latency.RESPONSE][io.ddir], elapsed(self.due_ns[io.index], now), 1)
         if self.options.max_latency[io.ddir] and took_ns > 1000 * self.options.max_latency[io.ddir]:
@@ -854,16 +896,46 @@ cdef class Job:
             if file.fd >= 0:
                 posix_fadvise(file.fd, 0, 0, advice)
 
-    cdef void think(self) noexcept nogil:
-        """thinktime: first on the CPU, then asleep."""
-        cdef uint64_t now = now_ns(&self.page.clock)
-        cdef uint64_t spin_ns = 1000 * min(self.options.thinktime_spin, self.options.thinktime)
-        cdef uint64_t end_ns = now + 1000 * self.options.thinktime
-        if self.phase_end_ns:
-            end_ns = min(end_ns, max(self.phase_end_ns, now))
-        spin_until(&self.page.clock, min(now + spin_ns, end_ns), &self.page.stop)
-        sleep_until(&self.page.clock, end_ns, &self.page.stop)
-        self.think_left = self.options.thinktime_blocks
+    cdef void steer(self, uint64_t now) noexcept nogil:
+        """latency_target: do what follows from the I/Os so far."""
+        cdef SearchAction action = search_look(&self.search, now)
+        if action == SEARCH_CHANGED or action == SEARCH_SETTLED:
+            self.is_quiescing = True
+            self.is_settled = action == SEARCH_SETTLED
+        elif action == SEARCH_DONE:
+            self.is_answered = True
+            self.is_over = True
+        elif action == SEARCH_FAILED and not self.failure.error:
+            self.failure.error = ETIMEDOUT
+            self.failure.ddir = <uint8_t>-1
+            self.is_over = True
+
+    cdef void search_on(self, uint64_t now) noexcept nogil:
+        """Nothing is in flight any more: go on at the new depth."""
+        self.is_quiescing = False
+        if self.is_settled:
+            self.forget_figures(now)
+            self.is_settled = False
+        search_begin(&self.search, now)
+        self.depth_limit = self.search.depth
+        slot_set(&self.page.latency_depth, self.search.depth)
+
+    cdef void forget_figures(self, uint64_t now) noexcept nogil:
+        """Measure anew from here: what was before has led to a depth, and is not what is asked for."""
+        cdef int kind, ddir
+        for ddir in range(DDIR_COUNT):
+            for kind in range(COUNTER_COUNT):
+                slot_set(&self.page.counter[kind][ddir], 0)
+            for kind in range(LATENCY_COUNT):
+                clear(&self.page.latency[kind][ddir])
+            slot_set(&self.page.runtime_ns[ddir], 0)
+        for kind in range(DEPTH_COUNT):
+            self.page.depth_level[kind] = self.page.submits[kind] = self.page.completes[kind] = 0
+        self.epoch_ns = now
+        slot_set(&self.page.epoch_ns, now)
+        if self.page.phase_ns:
+            slot_set(&self.page.phase_ns, now)
+        rates_start(&self.rates, now)
 
     cdef void enter(self, int state) noexcept nogil:
         slot_set(&self.page.state, <uint64_t>state)
@@ -880,6 +952,7 @@ cdef class Job:
         cdef int ddir
         cdef uint64_t begun_ns = self.page.phase_ns, ios
         for ddir in range(3):
+            slot_set(&self.page.counter[<int>Counter.DROPPED_IOS][ddir], pace_dropped(&self.pace, ddir))
             if begun_ns and self.page.phase_ddirs & (1 << ddir):
                 slot_add(&self.page.runtime_ns[ddir], now - begun_ns)
         slot_set(&self.page.phase_ns, 0)

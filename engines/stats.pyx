@@ -273,6 +273,10 @@ cdef class StatsPage:
         return slot_get(&self.page.unverified_bytes)
 
     @property
+    def latency_depth(self):
+        return slot_get(&self.page.latency_depth)
+
+    @property
     def spawned_ns(self):
         return self.page.spawned_ns
 
