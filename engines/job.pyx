@@ -295,7 +295,8 @@ cdef class Job:
             operation = OPERATIONS[self.failure.ddir]
             place = f" at offset {self.failure.offset}, length {self.failure.length}" if self.failure.length else ""
             name = errno.errorcode.get(self.failure.error, self.failure.error)
-            self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name})"
+            hint = self.engine.hint(self.failure.error)
+            self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name}){hint}"
         elif wrong:
             self.page.error = EILSEQ
             first = self.stats.mismatches()[0]

@@ -15,12 +15,14 @@ cdef class IoEngine:
     cdef bint is_idle  # does no I/O: nothing is counted
     cdef io_u **events  # where reap() leaves what has finished
     cdef readonly list notes  # what people should know: fall-backs taken
+    cdef unsigned range_flags  # of sync_file_range
 
     cdef int open(self, char *buffers, uint64_t buffers_size) except -1
     cdef QueueStatus queue(self, io_u *io) noexcept nogil
     cdef int reap(self, uint32_t wanted, uint32_t most, uint64_t timeout_ns) noexcept nogil
     cdef int cancel(self, io_u *io) noexcept nogil
     cdef void close(self) noexcept
+    cdef str hint(self, int error)
 
     cdef int flush(self, uint32_t file) noexcept nogil
     cdef int64_t change(self, io_u *io) noexcept nogil

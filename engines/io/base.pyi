@@ -1,8 +1,9 @@
 # Native only: nothing here for Python to call.
 from typing import Any, Self
 
-from iovigil.engines.target import TargetFiles
 from typing_extensions import disjoint_base
+
+from iovigil.engines.target import TargetFiles
 
 class EngineUnavailable(OSError):
     """This host does not allow the engine; another one may do."""

@@ -4,7 +4,7 @@ from libc.errno cimport EINTR, EINVAL, ENOSYS, errno
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport fdatasync, fsync
 
-from iovigil.engines.io_u cimport COMPLETED, DATASYNC, SYNC, TRIM
+from iovigil.engines.io_u cimport COMPLETED, DATASYNC, SYNC, SYNC_RANGE, TRIM
 
 cdef extern from "<fcntl.h>" nogil:
     """
@@ -15,12 +15,22 @@ cdef extern from "<fcntl.h>" nogil:
     int FALLOC_FL_KEEP_SIZE
     int FALLOC_FL_PUNCH_HOLE
     int fallocate(int fd, int mode, int64_t offset, int64_t length)
+    unsigned SYNC_FILE_RANGE_WAIT_BEFORE
+    unsigned SYNC_FILE_RANGE_WRITE
+    unsigned SYNC_FILE_RANGE_WAIT_AFTER
+    int sync_file_range(int fd, int64_t offset, int64_t length, unsigned flags)
 
 cdef extern from "<linux/fs.h>" nogil:
     unsigned long BLKDISCARD
 
 cdef extern from "<sys/ioctl.h>" nogil:
     int ioctl(int fd, unsigned long request, ...)
+
+cdef dict RANGE_FLAGS = {
+    "wait_before": SYNC_FILE_RANGE_WAIT_BEFORE,
+    "write": SYNC_FILE_RANGE_WRITE,
+    "wait_after": SYNC_FILE_RANGE_WAIT_AFTER,
+}
 
 
 class EngineUnavailable(OSError):
@@ -37,6 +47,8 @@ cdef class IoEngine:
         self.options = options
         self.is_sync = True
         self.notes = []
+        for name in options["sync_file_range"][0]:
+            self.range_flags |= <unsigned>RANGE_FLAGS[name]
         self.events = <io_u **>calloc(iodepth, sizeof(io_u *))
         if self.events == NULL:
             raise MemoryError
@@ -73,10 +85,15 @@ cdef class IoEngine:
         """Have all that was written on the medium, while nothing is in flight: 0 or -errno, -EINTR among them."""
         return -errno if fsync(self.files[file].fd) else 0
 
+    cdef str hint(self, int error):
+        """What people should know of an I/O's error beside its name: how the engine's options brought it about."""
+        return ""
+
     cdef int64_t change(self, io_u *io) noexcept nogil:
         """Trim or sync, at once, by the plain system call: for engines that have no way of their own.
 
-        Bytes trimmed, 0 for a sync, or -errno. A trim of a file punches a hole.
+        Bytes trimmed, 0 for a sync, or -errno. A trim of a file punches a hole. A sync of a range goes from the
+        I/O's offset over its length, with length 0 up to the end of the file.
         """
         cdef int fd = self.files[io.file].fd
         cdef uint64_t bounds[2]
@@ -93,6 +110,8 @@ cdef class IoEngine:
                 answer = fsync(fd)
             elif io.ddir == DATASYNC:
                 answer = fdatasync(fd)
+            elif io.ddir == SYNC_RANGE:
+                answer = sync_file_range(fd, <int64_t>io.offset, io.length, self.range_flags)
             else:
                 return -EINVAL
             if answer == 0:

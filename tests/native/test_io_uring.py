@@ -25,7 +25,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 fd = os.open(path, os.O_RDWR)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 page = StatsPage.create()
-Job(JobOptions(ioengine="io_uring", **options).native(), page, [(fd, os.fstat(fd).st_size)]).run()
+Job(JobOptions(**{"ioengine": "io_uring", **options}).native(), page, [(fd, os.fstat(fd).st_size)]).run()
 print(json.dumps([[page.errors(ddir) for ddir in range(4)], page.total_errors, page.text, page.oldest_inflight_ns()]))
 """
 

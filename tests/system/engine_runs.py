@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from processes import wait_until
 
 from iovigil.agent import order
@@ -24,6 +25,13 @@ DEADLINE_S = 20.0
 KIB = 1 << 10
 MIB = 1 << 20
 CLOCK = Clock()
+
+ASYNCHRONOUS = ("io_uring", "libaio", "posixaio")
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.requires_io_uring if name == "io_uring" else ())
+    for name in ("psync", "sync", "pvsync2", *ASYNCHRONOUS)
+]
+"""Every engine that does I/O on a file, as values of a parameter."""
 
 
 @dataclass(frozen=True)

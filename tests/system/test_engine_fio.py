@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_runs import KIB, MIB, READ, SYNC, WRITE, Outcome, data_file, run_job
+from engine_runs import ENGINES, KIB, MIB, READ, SYNC, WRITE, Outcome, data_file, run_job
 
 from iovigil.engines.stats import Counter, Mismatch
 
@@ -16,7 +16,7 @@ BAD_BLOCK = 37
 FIO_DEADLINE_S = 30
 
 requires_fio = pytest.mark.requires_fio
-engines = pytest.mark.parametrize("engine", ["psync", pytest.param("io_uring", marks=pytest.mark.requires_io_uring)])
+engines = pytest.mark.parametrize("engine", ENGINES)
 orders = pytest.mark.parametrize("order", ["", "rand"], ids=["sequential", "random"])
 sizes = pytest.mark.parametrize("bs", ["4k", "64k"])
 layouts = pytest.mark.parametrize("layout", ["fio-3.41", "fio-2.2"])
@@ -205,7 +205,7 @@ def test_the_same_job_counts_as_much_as_fio(tmp_path: Path, case: str) -> None:
     options = {"bs": "4k", **COUNTED[case]}
     status, theirs = fio(path, **{name: value for name, value in options.items() if name != "verify_header"})
     assert status == 0
-    for engine in ("psync", "sync"):
+    for engine in ("psync", "sync", "pvsync2"):
         ours = run_job(path, **options, ioengine=engine)
         assert ours.status == 0, ours.show()
         for ddir, name in ((READ, "read"), (WRITE, "write")):
@@ -214,12 +214,12 @@ def test_the_same_job_counts_as_much_as_fio(tmp_path: Path, case: str) -> None:
         assert ours.ios(SYNC) == theirs["sync"]["total_ios"]
 
 
-@pytest.mark.requires_io_uring
+@engines
 @pytest.mark.parametrize("case", COUNTED)
-def test_a_job_counts_the_same_on_every_engine(tmp_path: Path, case: str) -> None:
+def test_a_job_counts_the_same_on_every_engine(tmp_path: Path, engine: str, case: str) -> None:
     path = data_file(tmp_path / "data", SIZE)
     options = {"bs": "4k", **COUNTED[case]}
-    one, other = run_job(path, **options), run_job(path, **options, ioengine="io_uring", iodepth=7)
+    one, other = run_job(path, **options), run_job(path, **options, ioengine=engine, iodepth=7)
     assert (one.status, other.status) == (0, 0), other.show()
     for ddir in (READ, WRITE, SYNC):
         assert (one.ios(ddir), one.bytes(ddir)) == (other.ios(ddir), other.bytes(ddir))

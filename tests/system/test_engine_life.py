@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_runs import KIB, MIB, READ, WRITE, data_file, job_options, run_job, running
+from engine_runs import ENGINES, KIB, MIB, READ, WRITE, data_file, job_options, run_job, running
 from processes import wait_until
 
 from iovigil.agent.config import DiskSettings
@@ -26,7 +26,6 @@ from iovigil.engines.stats import Counter, RunState
 BLOCK = 4 * KIB
 SIZE = MIB
 
-ENGINES = ["psync", "sync", pytest.param("io_uring", marks=pytest.mark.requires_io_uring)]
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 
@@ -197,18 +196,24 @@ def state_of(pid: int) -> str:
         return ""
 
 
-FORBID_IO_URING = f"""
+def refusing(call: int, error: int) -> str:
+    """A program after which a system call fails with an errno."""
+    return f"""
     import ctypes, struct
     class Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-    # Load the number of the system call; io_uring_setup is 425 everywhere: errno EPERM, else allow.
-    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050000 | {errno.EPERM}), (0x06, 0, 0, 0x7FFF0000)]
+    # Load the number of the system call; if it is the one: errno, else allow.
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, {call}), (0x06, 0, 0, 0x00050000 | {error}), (0x06, 0, 0, 0x7FFF0000)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     program = Program(len(steps), ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
     assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP
 """
+
+
+FORBID_IO_URING = refusing(425, errno.EPERM)  # io_uring_setup, everywhere
+IO_SETUP = {"x86_64": 206, "aarch64": 0}
 
 
 def test_a_host_that_forbids_io_uring_is_told_apart(path: Path, tmp_path: Path) -> None:
@@ -219,6 +224,16 @@ def test_a_host_that_forbids_io_uring_is_told_apart(path: Path, tmp_path: Path) 
     assert done.messages == (f"error: {done.page.text}",)
     assert not done.page.is_complete
     assert run_job(path, rw="randread", ioengine="psync", launcher=launcher).status == 0
+
+
+@pytest.mark.skipif(os.uname().machine not in IO_SETUP, reason="the number of io_setup is not known here")
+def test_a_host_without_room_for_more_asynchronous_io_says_what_to_change(path: Path, tmp_path: Path) -> None:
+    launcher = launcher_after(tmp_path, refusing(IO_SETUP[os.uname().machine], errno.EAGAIN))
+    done = run_job(path, rw="randread", ioengine="libaio", iodepth=7, launcher=launcher)
+    assert done.status == exit_status.ENGINE_UNAVAILABLE
+    most = Path("/proc/sys/fs/aio-max-nr").read_text().strip()
+    assert f"of fs.aio-max-nr = {most} places " in done.page.text
+    assert "and iodepth asks for 7; raise it with `sysctl fs.aio-max-nr=N`, or lower iodepth" in done.page.text
 
 
 def test_the_agent_goes_on_with_the_next_engine_where_io_uring_is_forbidden(tmp_path: Path) -> None:

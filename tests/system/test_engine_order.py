@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_runs import KIB, READ, WRITE, Outcome, data_file, run_job
+from engine_runs import ENGINES, KIB, READ, WRITE, Outcome, data_file, run_job
 from fault_disk import FaultDisk
 from fio_formats import MAGIC, header_of
 
@@ -14,7 +14,6 @@ BLOCK = 4 * KIB
 BLOCKS = 256
 SIZE = BLOCKS * BLOCK
 
-ENGINES = ["psync", "sync", pytest.param("io_uring", marks=pytest.mark.requires_io_uring)]
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_runs import KIB, MIB, READ, WRITE, Outcome, data_file, run_job, running
+from engine_runs import ENGINES, KIB, MIB, READ, WRITE, Outcome, data_file, run_job, running
 from fault_disk import FaultDisk
 from processes import wait_until
 
@@ -15,7 +15,6 @@ from iovigil.engines.stats import Counter, Latency, RunState
 BLOCK = 4 * KIB
 SIZE = MIB
 
-ENGINES = ["psync", pytest.param("io_uring", marks=pytest.mark.requires_io_uring)]
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 
@@ -252,11 +251,11 @@ def test_slat_and_clat_add_up_to_lat(path: Path, engine: str) -> None:
 
 
 @pytest.mark.requires_fuse
-@pytest.mark.requires_io_uring
-def test_depth_is_kept_by_an_asynchronous_engine(fault_disk: FaultDisk) -> None:
+@pytest.mark.parametrize("engine", ["libaio", pytest.param("io_uring", marks=pytest.mark.requires_io_uring)])
+def test_depth_is_kept_by_an_asynchronous_engine(fault_disk: FaultDisk, engine: str) -> None:
     fault_disk.delay(0.05, operation="read")
     start = time.monotonic()
-    done = run_job(fault_disk.path, rw="randread", number_ios=32, ioengine="io_uring", iodepth=8, direct=1)
+    done = run_job(fault_disk.path, rw="randread", number_ios=32, ioengine=engine, iodepth=8, direct=1)
     assert done.status == 0, done.show()
     assert time.monotonic() - start < 32 * 0.05 / 3
     assert done.page.depth_levels()[3] > 0

@@ -1,0 +1,6 @@
+from typing import final
+
+from iovigil.engines.io.base import IoEngine
+
+@final
+class Engine(IoEngine): ...
