@@ -2,8 +2,10 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from iovigil.engines.io_u cimport READ, WRITE
+from iovigil.engines.file_order cimport file_order
+from iovigil.engines.io_u cimport READ, TRIM, WRITE
 from iovigil.engines.job_options cimport job_options
+from iovigil.engines.offsets cimport course, manner
 from iovigil.engines.permutation cimport permutation, permuted
 from iovigil.engines.rng cimport random, random_below
 from iovigil.engines.target cimport target_file
@@ -23,23 +25,36 @@ cdef struct workload:
     uint64_t bs
     uint64_t block_count
     uint64_t read_share  # of 2^32
+    int other_ddir  # what a job does that does not read
     uint64_t seed
     uint64_t state  # of the generator
     uint64_t position[3]  # next place in the order; random jobs share the first
     uint64_t passes
     permutation order
 
+    # What is not plain, out of line.
+    bint is_trimwrite
+    bint is_endless  # a file alone never has no more
+    piece trimmed  # what the next write goes to
+    uint32_t file_count
+    uint32_t left_count  # of them that have no end of their own and had their bytes
+    course *courses  # one for each file
+    manner how
+    file_order files
+
 
 cdef int workload_init(workload *self, dict options, const job_options *native, const target_file *files,
-                       uint32_t file_count, uint64_t seed) except -1
+                       uint32_t file_count, uint64_t seed, uint32_t number=*) except -1
 cdef void workload_free(workload *self) noexcept nogil
 cdef void workload_rewind(workload *self) noexcept nogil
 cdef void workload_pass(workload *self) noexcept nogil
+cdef bint draw(workload *self, int ddir, piece *drawn) noexcept nogil
 
 
 cdef inline int next_ddir(workload *self) noexcept nogil:
+    """The direction of the next I/O. Of a pair of trim and write it is the same until `next_piece` has drawn it."""
     if self.read_share == 0:
-        return WRITE
+        return self.other_ddir
     if self.read_share >> 32:
         return READ
     return READ if (random(&self.state) >> 32) < self.read_share else WRITE
@@ -48,6 +63,8 @@ cdef inline int next_ddir(workload *self) noexcept nogil:
 cdef inline bint next_piece(workload *self, int ddir, piece *drawn) noexcept nogil:
     """Where the next I/O of a direction goes; False when this pass has no more. `workload_pass` begins another."""
     cdef uint64_t place
+    if not self.is_plain:
+        return draw(self, ddir, drawn)
     drawn.file = 0
     drawn.length = <uint32_t>self.bs
     if self.is_random and not self.is_mapped:

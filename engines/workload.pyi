@@ -1,1 +1,15 @@
-# Native only: nothing here for Python to call.
+from collections.abc import Sequence
+from typing import Any, final
+
+@final
+class Workload:
+    """What a job would do to files of (start, length), for tests and tools. `options` is `JobOptions.native()`."""
+
+    def __init__(
+        self, options: dict[str, Any], files: Sequence[tuple[int, int]], seed: int = 0, number: int = 1
+    ) -> None: ...
+    @property
+    def is_plain(self) -> bool: ...
+    def draw(self, count: int) -> list[tuple[int, int, int, int]]: ...
+    def next_pass(self) -> None: ...
+    def rewind(self) -> None: ...

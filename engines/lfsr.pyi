@@ -1,0 +1,9 @@
+from typing import final
+
+@final
+class Lfsr:
+    """The numbers below `count` in the order of a shift register, for tests and tools."""
+
+    def __init__(self, count: int, seed: int = 0) -> None: ...
+    def __iter__(self) -> Lfsr: ...
+    def __next__(self) -> int: ...
