@@ -1,9 +1,7 @@
 from typing import Any, final
 
+from iovigil.engines.setup_error import SetupError as SetupError
 from iovigil.engines.stats import StatsPage
-
-class SetupError(ValueError):
-    """The job cannot start as asked; the text says what to change."""
 
 @final
 class Job:

@@ -30,6 +30,7 @@ from iovigil.engines.write_log cimport (
     forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free, write_log_init,
 )
 
+from iovigil.engines.setup_error import SetupError
 from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
@@ -39,10 +40,6 @@ cdef enum:
     PAGE_BYTES = 4096
     LONGEST_UNSEEN_NS = 500000000
     SHORTEST_ROUND_NS = 20000000
-
-
-class SetupError(ValueError):
-    """The job cannot start as asked; the text says what to change."""
 
 
 cdef uint64_t peak_rss_bytes():
