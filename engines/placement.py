@@ -88,11 +88,10 @@ def lock_memory(length: int) -> None:
             process.lock_memory(length)
     except OSError as problem:
         limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        reason = problem.strerror
         if 0 <= limit < length and problem.errno in (errno.ENOMEM, errno.EPERM, errno.EAGAIN):
-            hint = f"this process may lock {limit} (ulimit -l, LimitMEMLOCK=)"
-        else:
-            hint = problem.strerror
-        raise SetupError(f"lockmem: {length} bytes cannot be locked: {hint}") from None
+            reason = f"this process may lock {limit} (ulimit -l, LimitMEMLOCK=)"
+        raise SetupError(f"lockmem: {length} bytes cannot be locked: {reason}") from None
 
 
 def prioritise_io(prioclass: int, prio: int) -> None:
