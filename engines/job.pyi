@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, final
 
 from iovigil.engines.setup_error import SetupError as SetupError
@@ -7,8 +8,10 @@ from iovigil.engines.stats import StatsPage
 class Job:
     """One workload against one target. `run` returns when it is over; what happened is on the stats page."""
 
-    def __init__(self, options: dict[str, Any], stats: StatsPage, fd: int, target_size: int) -> None:
+    def __init__(self, options: dict[str, Any], stats: StatsPage, files: Sequence[tuple[int, int]], number: int = 1) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
+    def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+        """(descriptor, size, start, length) of each file: what of it the job works on. Raises SetupError."""
     @property
     def stats(self) -> StatsPage: ...
     @property
