@@ -1,10 +1,10 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 @final
 class Buffers:
     """`count` buffers of `length` bytes, in memory of the kind that `mem` names; given back with the object."""
 
-    def __init__(self, options: dict[str, Any], length: int, count: int) -> None:
+    def __new__(cls, options: dict[str, Any], length: int, count: int) -> Self:
         """Raises SetupError where there is no such memory here, or not so much of it."""
     @property
     def size(self) -> int: ...

@@ -122,7 +122,7 @@ cdef class Buffers:
         return PyMemoryView_FromMemory(self.address, <Py_ssize_t>self.size, PyBUF_WRITE)
 
 
-def huge_page_bytes(asked):
+cdef object huge_page_bytes(asked):
     """The length of a huge page: as asked for, else the system's own."""
     if asked:
         if asked & (asked - 1):
@@ -135,7 +135,7 @@ def huge_page_bytes(asked):
     raise SetupError("mem: this kernel has no huge pages")
 
 
-def refusal(mem, length, hugepage_size, number):
+cdef object refusal(mem, length, hugepage_size, number):
     """Why there is none of this memory, and what would help."""
     text = f"mem={mem}: {length} bytes are not to be had: {os.strerror(number)}"
     pages = length // hugepage_size if hugepage_size else 0
@@ -152,7 +152,7 @@ def refusal(mem, length, hugepage_size, number):
     return f"{text}; lower iodepth or bs"
 
 
-def offered():
+cdef object offered():
     """The lengths of huge pages that this kernel has."""
     try:
         names = os.listdir("/sys/kernel/mm/hugepages")
@@ -162,7 +162,7 @@ def offered():
     return f"this kernel has {', '.join(map(str, sizes)) or 'none'}"
 
 
-def read(path):
+cdef object read(path):
     try:
         with open(path) as file:
             return file.read().strip()

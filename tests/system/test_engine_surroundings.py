@@ -1,8 +1,10 @@
 """What surrounds a job in its child, seen from outside: CPUs, user, priorities, control group, scheduler, pre-read."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,12 @@ from engine_runs import MIB, READ, data_file, job_options, run_job, running
 from processes import wait_until
 
 import iovigil
+from iovigil.agent import order
+from iovigil.agent.config import DiskSettings
+from iovigil.agent.worker import Exit, Worker
 from iovigil.engines import exit_status, ioscheduler
-from iovigil.engines.stats import RunState
+from iovigil.engines.clock import Clock
+from iovigil.engines.stats import Counter, RunState, StatsPage
 
 SOURCE = Path(iovigil.__file__).parents[1]
 CPUS = sorted(os.sched_getaffinity(0))
@@ -124,6 +130,43 @@ def test_a_stop_ends_the_pre_read(tmp_path: Path) -> None:
         done = job.outcome()
     assert done.status == exit_status.OK, done.show()
     assert done.took_s < 10
+
+
+@pytest.fixture
+def unreleased(path: Path) -> Iterator[tuple[Worker, StatsPage]]:
+    """A child that nobody has let start yet."""
+    disk = DiskSettings(name="disk", file=str(path))
+    options = job_options(rw="read")
+    page = StatsPage.create()
+    page.calibrate(Clock().source())
+    worker = Worker.spawn(order.order(disk, options, options.ioengine, is_probe_file=False), page)
+    try:
+        wait_until(lambda: page.state == RunState.INITIALIZED or worker.reap(), "the job is set up")
+        yield worker, page
+    finally:
+        worker.kill()
+        wait_until(worker.reap, "the child is gone")
+        worker.close()
+
+
+def test_a_job_waits_for_its_release(unreleased: tuple[Worker, StatsPage]) -> None:
+    worker, page = unreleased
+    time.sleep(0.1)
+    assert (page.state, page.first_io_ns, worker.reap()) == (RunState.INITIALIZED, 0, None)
+    page.release()
+    assert wait_until(worker.reap, "the job has ended") == Exit(exit_status.OK)
+    assert page.counter(Counter.IOS, READ) == MIB // 4096
+
+
+@pytest.mark.parametrize("by", ["page", "signal"])
+def test_a_job_can_be_stopped_before_its_release(unreleased: tuple[Worker, StatsPage], by: str) -> None:
+    worker, page = unreleased
+    if by == "page":
+        page.request_stop()
+    else:
+        os.kill(worker.pid, signal.SIGTERM)
+    assert wait_until(worker.reap, "the job has ended") == Exit(exit_status.OK)
+    assert page.counter(Counter.IOS, READ) == 0
 
 
 def group_of(pid: int) -> str:
