@@ -1,15 +1,14 @@
 """The memory of I/O buffers: of the kind that was asked for, aligned, and gone when its owner is."""
 
-import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huge_pages
 import pytest
 
 import iovigil
@@ -50,23 +49,6 @@ def segments() -> list[str]:
     return [line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
 
 
-@contextlib.contextmanager
-def huge_pages(count: int) -> Iterator[None]:
-    """So many huge pages more, for as long as the block runs."""
-    setting = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-    try:
-        before = int(setting.read_text())
-        setting.write_text(str(before + count))
-    except OSError:
-        pytest.skip("needs root and huge pages of 2 MiB")
-    try:
-        if int(setting.read_text()) < before + count:
-            pytest.skip("this machine has no memory for huge pages")
-        yield
-    finally:
-        setting.write_text(str(before))
-
-
 @pytest.mark.parametrize("mem", SMALL_KINDS)
 @pytest.mark.parametrize("align", [0, 512, PAGE, 65536, HUGE])
 @pytest.mark.parametrize(("length", "count"), [(512, 3), (PAGE, 1), (5000, 4)])
@@ -101,7 +83,7 @@ def test_memory_is_given_back_with_its_object(mem: str) -> None:
 @pytest.mark.parametrize(("mem", "sign"), [("mmaphuge", "/anon_hugepage"), ("shmhuge", "/SYSV00000000")])
 @pytest.mark.parametrize("hugepage_size", [0, HUGE])
 def test_huge_pages_are_huge(mem: str, sign: str, hugepage_size: int) -> None:
-    with huge_pages(2):
+    with huge_pages.more(2):
         buffers = Buffers(options(mem, 0, hugepage_size), 4 * PAGE, 256)
         assert sign in mapping(address(buffers))
         buffers.view()[-1] = 1
