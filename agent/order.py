@@ -40,7 +40,7 @@ def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> T
         "path": disk.path,
         "size": 0 if kind == "device" else disk.size,
         "write": options.does_change,
-        "read": options.does_read or options.reads_back,
+        "read": options.does_read or options.reads_back or options.pre_read,
         "direct": options.direct,
         "is_probe_file": kind == "file",
         "overwrite": options.overwrite,
@@ -61,11 +61,17 @@ def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
     return (options.size or size_bytes) // options.min_bs * 8 if options.reads_back else 0
 
 
+def buffer_bytes(options: JobOptions) -> int:
+    """Address space for the buffers of every I/O in flight, each of them aligned."""
+    align = max(options.iomem_align, 1)
+    return options.iodepth * -(-options.max_bs // align) * align + options.hugepage_size
+
+
 def limits(options: JobOptions, size_bytes: int, allowance_s: float) -> dict[str, int]:
     """Bounds on a child gone wrong; 0 is none."""
     longest_s = timeout_s(options)
     return {
-        "memory_bytes": options.iodepth * options.max_bs + write_log_bytes(options, size_bytes) + CHILD_BYTES,
+        "memory_bytes": (buffer_bytes(options) + options.lockmem + write_log_bytes(options, size_bytes) + CHILD_BYTES),
         "cpu_s": int(longest_s + allowance_s) + CPU_GRACE_S if longest_s else 0,
     }
 

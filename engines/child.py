@@ -10,10 +10,15 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(
 
 from iovigil.engines import exit_status, process
 from iovigil.engines.io.base import EngineUnavailable
-from iovigil.engines.job import Job, SetupError
+from iovigil.engines.job import Job
+from iovigil.engines.setup_error import SetupError
 from iovigil.engines.sigterm import stop_on_sigterm
 from iovigil.engines.stats import RunState, StatsPage
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
+    from collections.abc import Callable
+    from typing import Any
 
 RELEASE_POLL_S = 0.0002
 
@@ -41,15 +46,35 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     process.limit(limits["memory_bytes"], limits["cpu_s"], targets[0]["size"] if is_bounded else 0)
     stop_on_sigterm(page)
     page.state = RunState.SETTING_UP
+    undo: list[Callable[[], str]] = []
     try:
+        return work(order, page, target_fds, undo)
+    finally:
+        for put_back in reversed(undo):
+            if trouble := put_back():
+                say("warning", trouble)
+
+
+def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: "list[Callable[[], str]]") -> int:
+    """Set the job up, wait for its release, run it; what is to be put back afterwards comes into `undo`."""
+    options = order["options"]
+    try:
+        settle(order, target_fds, undo)
         files = [
-            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END)) for fd, target in zip(target_fds, targets, strict=True)
+            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END))
+            for fd, target in zip(target_fds, order["targets"], strict=True)
         ]
-        job = Job(order["options"], page, files, order["number"])
+        if options["pre_read"]:
+            options["invalidate"] = False  # or else what was read would be dropped again
+        job = Job(options, page, files, order["number"])
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
         return exit_status.ENGINE_UNAVAILABLE
+    except KeyError as missing:
+        page.text = f"options are of another version: {missing}"
+        say("error", page.text)
+        return exit_status.SETUP_FAILED
     except (SetupError, OSError, MemoryError) as error:
         page.text = str(error) or "out of memory: lower iodepth, bs or size"
         say("error", page.text)
@@ -59,11 +84,74 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     page.state = RunState.INITIALIZED
     while not page.is_released and not page.is_stopped:
         time.sleep(RELEASE_POLL_S)
+    if options["pre_read"]:
+        from iovigil.engines.pre_read import pre_read
+
+        if not pre_read(page, job.regions(files)):
+            say("error", page.text)
+            return exit_status.JOB_FAILED
     job.run()
     if page.error:
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def settle(order: "dict[str, Any]", target_fds: list[int], undo: "list[Callable[[], str]]") -> None:
+    """Put this process where the options want it, in fio's order: what needs a privilege needs it of the job's user.
+
+    Modules are imported for the options that need them: most jobs need none. Raises SetupError.
+    """
+    options = order["options"]
+    if any(options[name] != absent for name, absent in PLACED_BY.items()):
+        from iovigil.engines import placement
+
+        if options["uid"] >= 0 or options["gid"] >= 0:
+            # Another user may not be able to read where the engines are.
+            __import__(f"iovigil.engines.io.{options['ioengine']}")
+            import iovigil.engines.cgroup
+            import iovigil.engines.ioscheduler
+            import iovigil.engines.pre_read  # noqa: F401
+
+            placement.become(options["uid"], options["gid"], order["parent_pid"])
+        nodes = options["numa_cpu_nodes"]
+        cpus = placement.cpus_of(options["cpus_allowed"], options["cpus_allowed_policy"], nodes, order["number"])
+        if cpus:
+            placement.pin(cpus, "cpus_allowed" if options["cpus_allowed"] else "numa_cpu_nodes")
+        policy, policy_nodes = options["numa_mem_policy"]
+        if policy:
+            placement.take_memory(policy, policy_nodes)
+        if options["lockmem"]:
+            placement.lock_memory(options["lockmem"])
+        if options["prioclass"] or options["prio"]:
+            placement.prioritise_io(options["prioclass"], options["prio"])
+    if options["cgroup"]:
+        from iovigil.engines import cgroup
+
+        undo.append(cgroup.enter(options["cgroup"], options["cgroup_weight"], options["cgroup_nodelete"]).leave)
+    if options["nice"]:
+        placement.renice(options["nice"])
+    if options["ioscheduler"]:
+        from iovigil.engines import ioscheduler
+
+        switched, notes = ioscheduler.switch(options["ioscheduler"], target_fds)
+        undo.extend(disk.restore for disk in switched)
+        for note in notes:
+            say("warning", note)
+
+
+PLACED_BY = {
+    "uid": -1,
+    "gid": -1,
+    "cpus_allowed": (),
+    "numa_cpu_nodes": (),
+    "numa_mem_policy": ("", ()),
+    "lockmem": 0,
+    "prioclass": 0,
+    "prio": 0,
+    "nice": 0,
+}
+"""The options that need the module placement, and the values that say nothing."""
 
 
 if __name__ == "__main__":

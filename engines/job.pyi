@@ -2,10 +2,8 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from iovigil.engines.flow import FlowPage
+from iovigil.engines.setup_error import SetupError as SetupError
 from iovigil.engines.stats import StatsPage
-
-class SetupError(ValueError):
-    """The job cannot start as asked; the text says what to change."""
 
 @final
 class Job:
@@ -20,6 +18,8 @@ class Job:
         flow_place: tuple[FlowPage, int] | None = None,
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
+    def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+        """(descriptor, size, start, length) of each file: what of it the job works on. Raises SetupError."""
     @property
     def stats(self) -> StatsPage: ...
     @property

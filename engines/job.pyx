@@ -34,6 +34,7 @@ from iovigil.engines.workload cimport (
     next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind,
 )
 
+from iovigil.engines.setup_error import SetupError
 from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
@@ -50,10 +51,6 @@ cdef enum:
 
 
 OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
-
-
-class SetupError(ValueError):
-    """The job cannot start as asked; the text says what to change."""
 
 
 cdef uint64_t peak_rss_bytes():
