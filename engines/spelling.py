@@ -22,6 +22,7 @@ __all__ = [
     "engine_names",
     "parse_option",
     "parse_options",
+    "read_options",
     "spell_number",
     "spell_option",
     "spell_options",
@@ -118,6 +119,17 @@ def parse_options(written: Mapping[str, object], defaults: JobOptions | None = N
 
     Raises JobOptionsError with everything that is wrong.
     """
+    options = read_options(written, defaults)
+    if errors := check(options):
+        raise JobOptionsError(errors)
+    return options
+
+
+def read_options(written: Mapping[str, object], defaults: JobOptions | None = None) -> JobOptions:
+    """Do what `parse_options` does, but do not ask whether the options make sense together.
+
+    What a refused value would have meant is not known, so that nothing could be said of it.
+    """
     errors: list[OptionError] = []
     values: dict[str, Any] = {}
     written_as: dict[str, str] = {}
@@ -130,12 +142,9 @@ def parse_options(written: Mapping[str, object], defaults: JobOptions | None = N
             values[option] = parse_option(name, value)
         except OptionError as error:
             errors.append(error)
-    options = name_logs(msgspec.structs.replace(defaults or JobOptions(), **values), values)
-    # What a refused value would have meant is not known, so nothing is said of how the values fit together.
-    errors = errors or list(check(options))
     if errors:
         raise JobOptionsError(errors)
-    return options
+    return name_logs(msgspec.structs.replace(defaults or JobOptions(), **values), values)
 
 
 def name_logs(options: JobOptions, values: Mapping[str, Any]) -> JobOptions:

@@ -19,7 +19,7 @@ from iovigil.engines.options import (
 )
 from iovigil.engines.quantities import spell_time
 from iovigil.engines.scalars import ALL_OF_IT, UNIT_PARSERS, spell_number
-from iovigil.engines.spelling import ALIASES, VALUE_ALIASES, spell_option
+from iovigil.engines.spelling import ALIASES, TRANSLATIONS, VALUE_ALIASES, spell_option
 
 OPENING: Final = """\
 # Options
@@ -42,8 +42,8 @@ options as `--name=value`. `iovigil check-config FILE` says whether a file is ri
 | range | `4k-64k`: drawn between the two. |
 | split | `4k/60:64k/40`: sizes and their shares in per cent; those without a share divide the rest. |
 | share | Where a size may be a share of the target, `20%`: a whole number of per cent. |
-| distribution | `random`, `zipf:1.2`, `pareto:0.2`, `normal:20`, each with `:0.5` for its centre; `zoned:60/10:40/90`: \
-share of the I/Os over share of the region; `zoned_abs:60/20g:40/80g`. |
+| distribution | `random`, `zipf:1.2`, `pareto:0.2`, `normal:20`, each with `:0.5` for its centre; \
+`zoned:60/10:40/90`: share of the I/Os over share of the region; `zoned_abs:60/20g:40/80g`. |
 | order | `roundrobin`, `sequential` or `random`, with `:8` for eight I/Os to a file; `zipf:1.2`, \
 `pareto:0.2`, `normal:20`. |
 | names | `a:b`; a colon in a name is `\\:`. |
@@ -93,9 +93,11 @@ def options() -> Iterator[str]:
     yield "The default is that of `iovigil run`, which is fio's; where a probe has another, both are given.\n"
     yield "| option | kind | default | allowed | meaning |\n| --- | --- | --- | --- | --- |"
     for spec in SPECS.values():
-        names = [spec.name, *(alias for alias, of in ALIASES.items() if of == spec.name)]
+        aliases = [alias for alias, of in ALIASES.items() if of == spec.name]
+        names = [spec.name, *(alias for alias in aliases if alias not in TRANSLATIONS)]
         meaning = spec.text + (f" For {', '.join(map(code, spec.engines))}." if spec.engines else "")
         meaning += " Not in a configuration file." if spec.name in NOT_IN_A_PROBE else ""
+        meaning += "".join(f" {TRANSLATIONS[alias].__doc__}" for alias in aliases if alias in TRANSLATIONS)
         meaning = meaning.replace("|", "\\|")
         cells = (", ".join(map(code, names)), kind(spec), default_of(spec), allowed(spec), meaning)
         yield f"| {' | '.join(cells)} |"

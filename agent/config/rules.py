@@ -152,13 +152,19 @@ def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings)
         job.refuse("verify", f"finds nothing to check in {disk.name}, a probe file: use rw write or randwrite")
     if not disk.file or not disk.size:
         return
-    region = options.size or disk.size - options.offset
-    end, size = spell_size(options.offset + region), spell_size(disk.size)
-    if options.offset and options.offset >= disk.size:
-        job.refuse("offset", f"{spell_size(options.offset)} is beyond the {size} of disk {disk.name}")
-    elif options.offset + region > disk.size:
+    offset = portion(options.offset, disk.size)
+    region = portion(options.size, disk.size) or disk.size - offset
+    end, size = spell_size(offset + region), spell_size(disk.size)
+    if offset and offset >= disk.size:
+        job.refuse("offset", f"{spell_size(offset)} is beyond the {size} of disk {disk.name}")
+    elif offset + region > disk.size:
         job.refuse("size", f"ends at {end} (offset + size), beyond the {size} of disk {disk.name}")
     elif options.max_bs > region:
         job.refuse(
             "bs", f"{spell_size(options.max_bs)} is more than the {spell_size(region)} to work on in {disk.name}"
         )
+
+
+def portion(length: int, whole: int) -> int:
+    """Return a length in bytes, which an option holds as it is or as a share in per cent below 0."""
+    return whole * -length // 100 if length < 0 else length

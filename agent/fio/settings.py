@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from iovigil.engines.coherence import Inapplicable, check
 from iovigil.engines.options import SPECS, JobOptions, JobOptionsError, OptionError
 from iovigil.engines.spelling import (
     NAMED_AFTER_JOB,
@@ -13,7 +14,7 @@ from iovigil.engines.spelling import (
     canonical,
     effect_missing,
     parse_option,
-    parse_options,
+    read_options,
 )
 
 BARE: Final = "1"
@@ -85,14 +86,25 @@ def bare_value(option: str, name: str) -> str:
 
 
 def options_of(defaults: Settings, own: Settings, name: str) -> JobOptions:
-    """Return the options of a job; raise WrittenError with everything that is wrong with them as a whole."""
+    """Return the options of a job; raise WrittenError with everything that is wrong with them as a whole.
+
+    Defaults that have nothing to act on in this job are meant for others.
+    """
     settings = {**defaults.by_option, **own.by_option}
     written: dict[str, object] = {"name": name}
     written.update((setting.name, setting.value) for setting in settings.values())
     try:
-        return parse_options(written)
+        options = read_options(written)
     except JobOptionsError as error:
         raise WrittenError("\n".join(located(error.errors, settings, name))) from None
+    errors = [
+        error
+        for error in check(options)
+        if not isinstance(error, Inapplicable) or error.option in own.by_option or error.option not in settings
+    ]
+    if errors:
+        raise WrittenError("\n".join(located(errors, settings, name)))
+    return options
 
 
 def located(errors: Iterable[OptionError], settings: Mapping[str, Setting], name: str) -> Iterable[str]:
