@@ -120,7 +120,9 @@ def sizes_of(options: JobOptions) -> Iterator[tuple[int, ...]]:
 
 def check_zones(options: JobOptions) -> Iterator[OptionError]:
     if options.zonemode == "none":
-        for name in ("zonesize", "zonerange", "zoneskip"):
+        if options.zonesize:
+            yield OptionError("zonesize", "needs zonemode=strided")
+        for name in ("zonerange", "zoneskip"):
             if is_given(options, name):
                 yield Inapplicable(name, "means nothing without zonemode=strided")
     elif not options.zonesize:
