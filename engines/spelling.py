@@ -10,7 +10,7 @@ import msgspec
 from iovigil.engines import foreign
 from iovigil.engines.coherence import check
 from iovigil.engines.compounds import Notation, joined, notation_of
-from iovigil.engines.options import SPECS, JobOptions, JobOptionsError, Names, OptionError, OptionSpec
+from iovigil.engines.options import MAX_INT64, SPECS, JobOptions, JobOptionsError, Names, OptionError, OptionSpec
 from iovigil.engines.quantities import parse_count, parse_size, quoted, spell_decimal
 from iovigil.engines.scalars import UNIT_PARSERS, decimal_of, number_of, spell_number
 
@@ -239,8 +239,13 @@ def read_rw(text: str) -> str:
         raise ValueError(f"{quoted(word)} is not one of {', '.join(DIRECTIONS)}")
     if not colon:
         return word
-    is_backwards = number.startswith("-") and not word.startswith("rand")
+    is_random = word.startswith("rand")
+    is_backwards = number.startswith("-") and not is_random
     sequence = (-1 if is_backwards else 1) * parse_size(number.removeprefix("-") if is_backwards else number)
+    if sequence < 0 and is_random:
+        raise ValueError(f"{quoted(number)} is below 0: it counts the I/Os from one offset to the next")
+    if abs(sequence) > MAX_INT64:
+        raise ValueError(f"{quoted(number)} is above {MAX_INT64}")
     return f"{word}:{sequence}" if sequence else word
 
 
