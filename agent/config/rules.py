@@ -142,10 +142,11 @@ def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings)
     if job is None:
         return
     options = probe.options
-    if disk.device and options.does_write:
+    if disk.device and options.does_change:
+        act = "write to" if options.does_write else "discard what is on"
         job.refuse(
             "rw",
-            f"{options.rw} would write to device {disk.name}: devices are read-only in this version; "
+            f"{options.rw} would {act} device {disk.name}: devices are read-only in this version; "
             f"use a probe file, or leave {disk.name} out of the probe's disks",
         )
     if disk.file and options.verify != "none" and not options.does_write:
