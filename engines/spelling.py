@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from iovigil.engines import foreign
 from iovigil.engines.coherence import check
 from iovigil.engines.compounds import Notation, joined, notation_of
-from iovigil.engines.options import SPECS, JobOptions, JobOptionsError, Names, OptionError, OptionSpec
+from iovigil.engines.options import MAX_INT64, SPECS, JobOptions, JobOptionsError, Names, OptionError, OptionSpec
 from iovigil.engines.quantities import parse_count, parse_size, quoted, spell_decimal
 from iovigil.engines.scalars import UNIT_PARSERS, decimal_of, number_of, spell_number
 
@@ -17,9 +18,11 @@ __all__ = [
     "UNIT_PARSERS",
     "canonical",
     "check",
+    "effect_missing",
     "engine_names",
     "parse_option",
     "parse_options",
+    "read_options",
     "spell_number",
     "spell_option",
     "spell_options",
@@ -66,16 +69,8 @@ VALUE_ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
     "verify": {"0": "none", "crc32c-intel": "crc32c"},
 }
 ENGINE_ALIASES: Final[Mapping[str, str]] = {"aio": "libaio", "linuxaio": "libaio"}
+NAMED_AFTER_JOB: Final = ("write_bw_log", "write_hist_log", "write_iops_log", "write_lat_log")
 FLAGS: Final[Mapping[str, bool]] = {"0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
-
-NOT_YET: Final = (
-    "io_submit_mode",
-    "thread",
-    "verify_offset",
-    "verify_pattern",
-    "verify_state_load",
-    "verify_state_save",
-)
 
 
 def canonical(name: str) -> str:
@@ -85,10 +80,21 @@ def canonical(name: str) -> str:
         return plain
     if plain in ALIASES:
         return ALIASES[plain]
-    if plain in NOT_YET:
-        raise OptionError(name, "is an option of fio that iovigil does not support yet")
-    near = difflib.get_close_matches(name, [*SPECS, *ALIASES], n=1)
+    if reason := foreign.reason_against(plain):
+        raise OptionError(name, reason)
+    known = [*SPECS, *ALIASES, *foreign.UNSUPPORTED, *foreign.WITHOUT_EFFECT]
+    near = difflib.get_close_matches(plain, known, n=1)
     raise OptionError(name, f"is not an option{f'; did you mean {near[0]}?' if near else ' of a job'}")
+
+
+def effect_missing(name: str, value: str) -> str | None:
+    """Return why an option of fio may be passed over: "" where it asks for nothing, None where it may not be."""
+    plain = name.replace("-", "_")
+    if plain in SPECS or plain in ALIASES:
+        return None
+    if foreign.is_harmless(plain, value):
+        return ""
+    return foreign.WITHOUT_EFFECT.get(plain)
 
 
 def parse_option(name: str, value: object) -> Any:
@@ -113,6 +119,17 @@ def parse_options(written: Mapping[str, object], defaults: JobOptions | None = N
 
     Raises JobOptionsError with everything that is wrong.
     """
+    options = read_options(written, defaults)
+    if errors := check(options):
+        raise JobOptionsError(errors)
+    return options
+
+
+def read_options(written: Mapping[str, object], defaults: JobOptions | None = None) -> JobOptions:
+    """Do what `parse_options` does, but do not ask whether the options make sense together.
+
+    What a refused value would have meant is not known, so that nothing could be said of it.
+    """
     errors: list[OptionError] = []
     values: dict[str, Any] = {}
     written_as: dict[str, str] = {}
@@ -125,12 +142,15 @@ def parse_options(written: Mapping[str, object], defaults: JobOptions | None = N
             values[option] = parse_option(name, value)
         except OptionError as error:
             errors.append(error)
-    options = msgspec.structs.replace(defaults or JobOptions(), **values)
-    # What a refused value would have meant is not known, so nothing is said of how the values fit together.
-    errors = errors or list(check(options))
     if errors:
         raise JobOptionsError(errors)
-    return options
+    return name_logs(msgspec.structs.replace(defaults or JobOptions(), **values), values)
+
+
+def name_logs(options: JobOptions, values: Mapping[str, Any]) -> JobOptions:
+    """As in fio, a log that is asked for without a name is named after the job."""
+    unnamed = {name: options.name for name in NAMED_AFTER_JOB if values.get(name) == ""}
+    return msgspec.structs.replace(options, **unnamed) if unnamed else options
 
 
 def as_text(value: object) -> str:
@@ -176,8 +196,15 @@ def read_choice(spec: OptionSpec, value: object) -> str:
     text = as_text(value).lower()
     text = VALUE_ALIASES.get(spec.name, {}).get(text, text)
     if text not in spec.choices:
+        refuse_foreign(spec.name, text)
         raise ValueError(f"{quoted(text)} is not one of {', '.join(spec.choices)}")
     return text
+
+
+def refuse_foreign(option: str, text: str) -> None:
+    """Raise ValueError with the reason when fio has a value that we have not."""
+    if reason := foreign.VALUES.get(option, {}).get(text):
+        raise ValueError(f"{text} {reason}")
 
 
 def read_text(spec: OptionSpec, value: object) -> str:
@@ -197,6 +224,8 @@ def read_engine(text: str) -> str:
     name = ENGINE_ALIASES.get(text, text)
     # Where no engine is to be seen nothing has been built; the child will say so better than we can.
     if engine_names() and name not in engine_names():
+        if name in foreign.ENGINES:
+            raise ValueError(f"{name} {foreign.ENGINES[name]}")
         raise ValueError(f"{quoted(text)} is not one of {', '.join(engine_names())}")
     return name
 
@@ -206,11 +235,17 @@ def read_rw(text: str) -> str:
     word, colon, number = text.partition(":")
     word = {"readwrite": "rw"}.get(word, word)
     if word not in DIRECTIONS:
+        refuse_foreign("rw", word)
         raise ValueError(f"{quoted(word)} is not one of {', '.join(DIRECTIONS)}")
     if not colon:
         return word
-    is_backwards = number.startswith("-") and not word.startswith("rand")
+    is_random = word.startswith("rand")
+    is_backwards = number.startswith("-") and not is_random
     sequence = (-1 if is_backwards else 1) * parse_size(number.removeprefix("-") if is_backwards else number)
+    if sequence < 0 and is_random:
+        raise ValueError(f"{quoted(number)} is below 0: it counts the I/Os from one offset to the next")
+    if abs(sequence) > MAX_INT64:
+        raise ValueError(f"{quoted(number)} is above {MAX_INT64}")
     return f"{word}:{sequence}" if sequence else word
 
 

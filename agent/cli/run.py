@@ -14,10 +14,11 @@ from rich.console import Console
 
 from iovigil.agent import order
 from iovigil.agent.config import DiskSettings
-from iovigil.agent.fio import command_line, json_output, summary
+from iovigil.agent.fio import command_line, json_output, summary, usage
 from iovigil.agent.fio.command_line import Command, CommandLineError
 from iovigil.agent.fio.progress import ProgressLine
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult
+from iovigil.agent.order import NO_TARGET_ENGINES
 from iovigil.agent.supervisor import Supervisor
 
 NAME: Final = "run"
@@ -35,11 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if command_line.asks_for_help(args.words):
-        print(command_line.usage(), end="")
-        return 0
     try:
+        if command_line.asks_for_help(args.words):
+            print(usage.answer(args.words), end="")
+            return 0
         command = command_line.parse(args.words)
+        for warning in command.warnings:
+            complain(warning)
+        refuse_unfinished(command)
+        if command.showcmd:
+            print(command_line.shown(command))
+        if command.showcmd or command.parse_only:
+            return 0
         with output_of(command) as output:
             result, is_interrupted = asyncio.run(OneRun(command).conduct())
             report(command, result, output)
@@ -51,15 +59,33 @@ def main(args: argparse.Namespace) -> int:
     return 0 if result.is_success else 1
 
 
+def refuse_unfinished(command: Command) -> None:
+    """Refuse what can be asked for and is not done yet. Raises CommandLineError."""
+    if command.showcmd or command.parse_only:
+        return
+    options = command.jobs[0].options
+    if len(command.jobs) > 1 or options.numjobs > 1:
+        raise CommandLineError("--name: more than one job at a time is not supported yet")
+    if len(command.output_formats) > 1 or "terse" in command.output_formats:
+        raise CommandLineError("--output-format: terse, and more than one, are not supported yet")
+    if options.ioengine not in NO_TARGET_ENGINES and len(options.filename) != 1:
+        raise CommandLineError("--filename is missing: it names the one device or file to work on")
+
+
+def filename_of(command: Command) -> str:
+    return (*command.jobs[0].options.filename, "")[0]
+
+
 class OneRun:
     """A run on the agent's own road, with a supervisor that has nothing else to do."""
 
     def __init__(self, command: Command) -> None:
-        options = command.options
-        name = command.filename or options.ioengine
+        options = command.jobs[0].options
+        filename = filename_of(command)
+        name = filename or options.ioengine
         size = options.offset + options.size if options.size else 0
         self.command = command
-        self.disk = DiskSettings(name=name, file=command.filename, size=size)
+        self.disk = DiskSettings(name=name, file=filename, size=size)
         self.entry = ProbeEntry(
             disk=name,
             probe=options.name,
@@ -104,10 +130,10 @@ class OneRun:
     async def watch(self, run: asyncio.Future[RunResult]) -> None:
         """Show progress on a terminal until the run has ended."""
         console = Console(stderr=True)
-        if not (self.command.is_eta_wanted and console.is_terminal):
+        if self.command.eta == "never" or not (self.command.eta == "always" or console.is_terminal):
             await asyncio.wait([run])
             return
-        with ProgressLine(self.command.options, console) as line:
+        with ProgressLine(self.entry.options, console) as line:
             while not (await asyncio.wait([run], timeout=PROGRESS_INTERVAL_S))[0]:
                 if self.entry.live is not None:
                     line.update(self.entry.live)
@@ -128,17 +154,19 @@ def output_of(command: Command) -> Iterator[TextIO]:
 
 
 def report(command: Command, result: RunResult, output: TextIO) -> None:
-    if command.output_format == "normal":
-        output.write(summary.render(result, command.filename))
+    (output_format,) = command.output_formats
+    job = command.jobs[0]
+    if output_format == "normal":
+        output.write(summary.render(result, filename_of(command)))
     else:
-        with_bins = command.output_format == "json+"
-        output.write(json_output.render(result, command.global_options, command.job_options, with_bins))
+        with_bins = output_format == "json+"
+        output.write(json_output.render(result, command.global_options, job.written, with_bins))
     output.flush()
-    if command.output_format == "normal" and not command.output:
+    if output_format == "normal" and not command.output:
         return
     # Results that go elsewhere leave a person at the terminal, or in a log, without a word.
     if result.failure is not None:
-        complain(f"{command.options.name} failed: {summary.cause(result)}")
+        complain(f"{job.options.name} failed: {summary.cause(result)}")
 
 
 def complain(text: str) -> None:

@@ -1,13 +1,13 @@
 """What must hold between the keys of a configuration, once each can be read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from iovigil.agent.config.document import Section
 from iovigil.agent.config.model import DiskSettings, ProbeSettings
 from iovigil.engines.coherence import check
-from iovigil.engines.options import SECOND_US, JobOptions, OptionError
+from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_size, spell_time
 
 T = TypeVar("T")
@@ -20,12 +20,49 @@ class Located(NamedTuple, Generic[T]):
     section: Section
 
 
-NOT_IN_A_PROBE: Final = {
+# What an option that the agent keeps to itself is used by, and why a probe has no say in it.
+KEPT: Final[Mapping[str, str]] = {
+    "target": "is for `iovigil run`: what a probe works on is the disk's",
+    "session": "is for `iovigil run`: a probe is one job, and the agent starts it",
+    "output": "is for `iovigil run`: the results of a probe are metrics",
+}
+LEAVES_FILES: Final = "is for `iovigil run`: a probe leaves no files behind"
+PRIVILEGE: Final = "is for `iovigil run`: a probe has the rights of the agent's own user"
+NO_REPLAY: Final = "is for `iovigil run`: a probe does not replay"
+REASONS: Final[Mapping[str, str]] = {
     "name": "is the probe's own name, which is its key",
     "filename": "is the disk's: give it there, as file or device",
     "overwrite": "is for `iovigil run`: the agent writes to no file but its own probe files",
     "fill_device": "is for `iovigil run`: a probe would fill the filesystem again and again",
+    "sync": "is for `iovigil run`: in a probe use fsync or fdatasync",
+    "numjobs": "is for `iovigil run`: a disk has one run at a time; use iodepth",
+    "exec_prerun": "is for `iovigil run`: the agent runs no commands",
+    "exec_postrun": "is for `iovigil run`: the agent runs no commands",
+    "ioscheduler": "is for `iovigil run`: the agent changes no settings of a device",
+    "cgroup": "is for `iovigil run`: the service has its own cgroup",
+    "cgroup_weight": "is for `iovigil run`: the service has its own cgroup",
+    "cgroup_nodelete": "is for `iovigil run`: the service has its own cgroup",
+    "uid": PRIVILEGE,
+    "gid": PRIVILEGE,
+    "verify_dump": LEAVES_FILES,
+    "write_iolog": LEAVES_FILES,
+    "write_bw_log": LEAVES_FILES,
+    "write_hist_log": LEAVES_FILES,
+    "write_iops_log": LEAVES_FILES,
+    "write_lat_log": LEAVES_FILES,
+    "read_iolog": NO_REPLAY,
+    "replay_align": NO_REPLAY,
+    "replay_no_stall": NO_REPLAY,
+    "replay_scale": NO_REPLAY,
+    "replay_skip": NO_REPLAY,
+    "replay_time_scale": NO_REPLAY,
 }
+NOT_IN_A_PROBE: Final[Mapping[str, str]] = {
+    name: REASONS.get(name) or KEPT[spec.used_by]
+    for name, spec in SPECS.items()
+    if name in REASONS or spec.used_by in KEPT
+}
+"""The options that a probe may not have, each with the reason."""
 
 
 def check_job(options: JobOptions) -> Iterator[OptionError]:
@@ -33,6 +70,12 @@ def check_job(options: JobOptions) -> Iterator[OptionError]:
     if not options.runtime and not options.time_based:
         yield OptionError("runtime", "is missing: every run of a probe needs an end, such as 30s")
     yield from check(options)
+
+
+def refuse_files(written: str, option: str, value: object) -> None:
+    """Raise OptionError for a pattern that is the contents of a file, which may be on a disk that hangs."""
+    if option == "buffer_pattern" and "'" in str(value):
+        raise OptionError(written, 'takes no file in a probe: give the bytes, as "text" or 0xhex')
 
 
 def check_disks(disks: Sequence[Located[DiskSettings]]) -> None:
@@ -99,21 +142,30 @@ def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings)
     if job is None:
         return
     options = probe.options
-    if disk.device and options.does_write:
+    if disk.device and options.does_change:
+        act = "write to" if options.does_write else "discard what is on"
         job.refuse(
             "rw",
-            f"{options.rw} would write to device {disk.name}: devices are read-only in this version; "
+            f"{options.rw} would {act} device {disk.name}: devices are read-only in this version; "
             f"use a probe file, or leave {disk.name} out of the probe's disks",
         )
     if disk.file and options.verify != "none" and not options.does_write:
         job.refuse("verify", f"finds nothing to check in {disk.name}, a probe file: use rw write or randwrite")
     if not disk.file or not disk.size:
         return
-    region = options.size or disk.size - options.offset
-    end, size = spell_size(options.offset + region), spell_size(disk.size)
-    if options.offset and options.offset >= disk.size:
-        job.refuse("offset", f"{spell_size(options.offset)} is beyond the {size} of disk {disk.name}")
-    elif options.offset + region > disk.size:
+    offset = portion(options.offset, disk.size)
+    region = portion(options.size, disk.size) or disk.size - offset
+    end, size = spell_size(offset + region), spell_size(disk.size)
+    if offset and offset >= disk.size:
+        job.refuse("offset", f"{spell_size(offset)} is beyond the {size} of disk {disk.name}")
+    elif offset + region > disk.size:
         job.refuse("size", f"ends at {end} (offset + size), beyond the {size} of disk {disk.name}")
     elif options.max_bs > region:
-        job.refuse("bs", f"{spell_size(options.max_bs)} is more than the {spell_size(region)} to work on in {disk.name}")
+        job.refuse(
+            "bs", f"{spell_size(options.max_bs)} is more than the {spell_size(region)} to work on in {disk.name}"
+        )
+
+
+def portion(length: int, whole: int) -> int:
+    """Return a length in bytes, which an option holds as it is or as a share in per cent below 0."""
+    return whole * -length // 100 if length < 0 else length

@@ -10,6 +10,7 @@ from iovigil.agent.config.kinds import LABEL
 from iovigil.agent.config.model import AgentSettings, ConfigKey, DiskSettings, ProbeSettings, keys_of
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
 from iovigil.agent.config.sections import TOP_KEYS
+from iovigil.engines.compounds import notation_of
 from iovigil.engines.options import SPECS, OptionSpec, PerDirection
 from iovigil.engines.spelling import ALIASES, FLAGS, UNIT_PARSERS, VALUE_ALIASES
 
@@ -87,7 +88,14 @@ def option(spec: OptionSpec) -> Schema:
         return {**described, "type": "string"}
     number: dict[str, Any] = {"type": ["number" if spec.unit == "us" else "integer", "string"]}
     if spec.kind == PerDirection:
-        return {**described, "anyOf": [number, {"type": "array", "minItems": 1, "maxItems": 2, "items": number}]}
+        return {**described, "anyOf": [number, {"type": "array", "minItems": 1, "maxItems": 3, "items": number}]}
+    if spec.kind is bytes:
+        return {**described, "type": "string"}
+    if notation_of(spec):
+        single = {"type": ["number", "string"]}
+        return {**described, "anyOf": [single, {"type": "array", "minItems": 1, "items": single}]}
+    if spec.kind is float:
+        return {**described, "type": "number", "minimum": spec.ge, "maximum": spec.le}
     if spec.unit != "us" and spec.unit not in UNIT_PARSERS:
         number |= {"minimum": spec.ge, "maximum": spec.le}
     return {**described, **number}

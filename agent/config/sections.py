@@ -123,7 +123,9 @@ def read_job(probe: Section, name: str) -> JobOptions | None:
             if option in written_as:
                 raise OptionError(written, f"is the same option as {written_as[option]}: give one of them")
             written_as[option] = written
-            values[option] = parse_option(written, value_of(written, section, entry.node))
+            value = value_of(written, section, entry.node)
+            rules.refuse_files(written, option, value)
+            values[option] = parse_option(written, value)
         except OptionError as error:
             section.refuse(written, error.reason)
             are_right = False

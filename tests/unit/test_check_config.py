@@ -43,7 +43,7 @@ def test_a_mistake_goes_to_stderr_with_status_1(tmp_path: Path, capsys: pytest.C
     assert check_config.main(Namespace(file=str(path))) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    allowed = "read, write, randread, randwrite, rw, randrw"
+    allowed = "read, write, trim, randread, randwrite, randtrim, rw, randrw, trimwrite, randtrimwrite"
     assert printed.err == f"{path}:5: probes.latency.job.rw: up is not one of {allowed}\n"
 
 
@@ -70,9 +70,9 @@ def test_a_probe_is_shown_as_options_of_a_command_line(machine: Path) -> None:
         "--ioengine=io_uring",
         "--rw=randwrite",
         "--bs=64k",
+        "--randrepeat=0",
         "--time_based=1",
         "--runtime=30s",
-        "--randrepeat=0",
         "--verify=crc32c",
     ]
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from iovigil.agent import config
 from iovigil.agent.config import ConfigError, DiskSettings, reference, schema
 from iovigil.agent.config.embedded import embedded
-from iovigil.engines.options import JobOptions
+from iovigil.agent.config.rules import NOT_IN_A_PROBE
+from iovigil.engines.options import SPECS, JobOptions
 
 ROOT = Path(__file__).parents[2]
 MISTAKES = sorted((Path(__file__).parent / "config").glob("*.yml"))
@@ -37,6 +38,27 @@ probes:
     every: 10m
     disks: [data*]
     job: {rw: randwrite, bs: 64k, size: 256MiB, verify: crc32c, runtime: 30s}
+"""
+
+
+KINDS = """\
+disks: [{name: d, file: /srv/d/.iovigil, size: 1GiB}]
+probes:
+  p:
+    every: 1m
+    job:
+      rw: randrw
+      runtime: 5s
+      bs: [4k, 8k]
+      bssplit: 4k/60:64k/40
+      random_distribution: zipf:1.2
+      cpus_allowed: [0-1, 3]
+      size: 50%
+      latency_percentile: 99.9
+      latency_target: 1ms
+      latency_window: 1s
+      ignore_error: "EIO,EIO:ENOSPC"
+      buffer_pattern: '"abc"'
 """
 
 
@@ -77,7 +99,7 @@ def test_a_right_configuration_is_read() -> None:
         time_based=True,
         randrepeat=False,
         runtime=5_000_000,
-        rate_iops=(100, 100),
+        rate_iops=(100, 100, 100),
         direct=True,
     )
     assert (integrity.every_s, integrity.options.size) == (600.0, 256 << 20)
@@ -103,7 +125,7 @@ def test_a_probe_may_say_otherwise_than_its_defaults() -> None:
 def test_a_merged_mapping_gives_what_is_not_said() -> None:
     text = RIGHT + "  second:\n    every: 10m\n    job: {<<: {bs: 8k, runtime: 7s}, runtime: 9s}\n"
     options = config.parse(text, "f.yml").probes[2].options
-    assert (options.bs, options.runtime) == (8192, 9_000_000)
+    assert (options.bs, options.runtime) == ((8192,) * 3, 9_000_000)
 
 
 def test_a_mapping_that_merges_itself_is_read_once() -> None:
@@ -215,7 +237,33 @@ def test_the_reference_in_the_repository_is_current() -> None:
 def test_the_schema_knows_every_option_of_a_probe() -> None:
     probe = json.loads(schema.render())["properties"]["probes"]["additionalProperties"]
     options = probe["properties"]["job"]["properties"]
-    assert JobOptions.__struct_fields__ == tuple(
-        name for name in JobOptions.__struct_fields__ if name in options or name in ("name", "overwrite", "fill_device")
-    )
+    assert {name for name in options if name in SPECS} == SPECS.keys() - NOT_IN_A_PROBE.keys()
+    assert {"rw", "bssplit", "random_distribution", "buffer_pattern", "latency_percentile"} <= options.keys()
     assert {"blocksize", "readwrite"} <= options.keys()
+
+
+def test_a_probe_has_no_say_in_what_the_agent_does_itself() -> None:
+    kept = {name for name, spec in SPECS.items() if spec.used_by in ("target", "session", "output")}
+    assert kept <= NOT_IN_A_PROBE.keys()
+    assert {
+        "fill_device",
+        "uid",
+        "gid",
+        "exec_prerun",
+        "ioscheduler",
+        "write_bw_log",
+        "read_iolog",
+    } <= NOT_IN_A_PROBE.keys()
+    assert not {"rw", "bs", "verify", "runtime", "rate_iops", "direct"} & NOT_IN_A_PROBE.keys()
+
+
+def test_a_probe_takes_every_kind_of_option() -> None:
+    loaded = config.parse(KINDS, "f.yml").probes[0].options
+    assert loaded.bs == (4096, 8192, 8192)
+    assert loaded.bssplit == (((4096, 60), (65536, 40)),) * 3
+    assert loaded.random_distribution == ("zipf", 1.2, -1.0, ())
+    assert loaded.cpus_allowed == (0, 1, 3)
+    assert loaded.size == -50
+    assert loaded.latency_percentile == 99.9
+    assert loaded.ignore_error == ((5,), (5, 28), ())
+    assert loaded.buffer_pattern == b"abc"
