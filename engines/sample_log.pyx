@@ -154,7 +154,11 @@ cdef class SampleLog:
             into.max_ns[kind] = max(into.max_ns[kind], latency_ns)
 
     cdef void close_window(self, uint64_t now_ns) noexcept nogil:
-        """Write down what each direction did since the window opened; nothing for one that did nothing."""
+        """Write down what each direction did since the window opened; nothing for one that did nothing.
+
+        Of the window that the end of the job cuts short, rates are told if half of it had passed: those of a
+        sliver say nothing.
+        """
         cdef uint64_t length_ns = elapsed(self.window_begun_ns, now_ns), rate
         cdef int ddir, kind
         cdef window *closed
@@ -166,10 +170,11 @@ cdef class SampleLog:
                 continue
             nothing.ddir = <uint8_t>ddir
             # A rate has no extremes within its window: the maximum is the rate itself, as in fio.
-            rate = kib_per_second(closed.bytes, length_ns)
-            self.line(LOG_BW, now_ns, rate, rate, &nothing)
-            rate = <uint64_t>(<double>closed.ios * 1e9 / <double>(length_ns or 1))
-            self.line(LOG_IOPS, now_ns, rate, rate, &nothing)
+            if 2 * length_ns >= self.window_ns:
+                rate = kib_per_second(closed.bytes, length_ns)
+                self.line(LOG_BW, now_ns, rate, rate, &nothing)
+                rate = <uint64_t>(<double>closed.ios * 1e9 / <double>(length_ns or 1))
+                self.line(LOG_IOPS, now_ns, rate, rate, &nothing)
             for kind in range(LOG_SLAT, SAMPLE_LOG_COUNT):
                 self.line(kind, now_ns, closed.sum_ns[kind] // closed.ios, closed.max_ns[kind], &nothing)
         memset(self.windows, 0, sizeof(self.windows))

@@ -177,6 +177,15 @@ def test_a_window_is_one_line_for_each_direction_that_did_something() -> None:
     assert text("x_bw.1.log") == "100, 120, 0, 0, 0\n100, 10240, 1, 0, 0\n250, 80, 0, 0, 0\n"
 
 
+def test_the_rates_of_a_sliver_at_the_end_are_not_told() -> None:
+    logs = started(write_iops_log="x", write_lat_log="x", log_avg_msec=100)
+    add(logs, 50)
+    add(logs, 100.1, clat=7)
+    finish(logs, 101)
+    assert text("x_iops.1.log") == "100, 9, 0, 0, 0\n"
+    assert text("x_clat.1.log") == "100, 0, 0, 0, 0\n101, 7, 0, 0, 0\n"
+
+
 @pytest.mark.parametrize(
     ("value", "line"),
     [("avg", "100, 3000, 0, 0, 0, 0\n"), ("max", "100, 6000, 0, 0, 0, 0\n"), ("both", "100, 3000, 6000, 0, 0, 0, 0\n")],
