@@ -26,6 +26,8 @@ def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file
     return {
         "parent_pid": os.getpid(),
         "number": 1,
+        "flow": None,
+        "names": [disk.path],
         "targets": [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)],
         "options": msgspec.structs.replace(options, ioengine=engine).native(),
         "limits": limits(options, disk.size, layout_s(disk)),

@@ -9,6 +9,7 @@ import time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from iovigil.engines import exit_status, process
+from iovigil.engines.flow import FlowPage
 from iovigil.engines.io.base import EngineUnavailable
 from iovigil.engines.job import Job
 from iovigil.engines.setup_error import SetupError
@@ -42,7 +43,10 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     limits = order["limits"]
     targets = order["targets"]
     # The job may not write past the region that the guard admitted; a device has its own end.
-    is_bounded = len(targets) == 1 and targets[0]["kind"] == "file" and not targets[0]["fill_device"]
+    writes_logs = any(order["options"][name] for name in LOGS)
+    is_bounded = (
+        len(targets) == 1 and targets[0]["kind"] == "file" and not targets[0]["fill_device"] and not writes_logs
+    )
     process.limit(limits["memory_bytes"], limits["cpu_s"], targets[0]["size"] if is_bounded else 0)
     stop_on_sigterm(page)
     page.state = RunState.SETTING_UP
@@ -66,7 +70,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
-        job = Job(options, page, files, order["number"])
+        job = Job(options, page, files, order["number"], flow_place(order), order["names"])
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
@@ -90,11 +94,22 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         if not pre_read(page, job.regions(files)):
             say("error", page.text)
             return exit_status.JOB_FAILED
+    told = len(job.notes)
     job.run()
+    for note in job.notes[told:]:
+        say("warning", note)
     if page.error:
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def flow_place(order: "dict[str, Any]") -> "tuple[FlowPage, int] | None":
+    """The page that the jobs of a flow share, and this job's place there."""
+    if not order["flow"]:
+        return None
+    fd, place = order["flow"]
+    return FlowPage.attach(fd), place
 
 
 def settle(order: "dict[str, Any]", target_fds: list[int], undo: "list[Callable[[], str]]") -> None:
@@ -139,6 +154,9 @@ def settle(order: "dict[str, Any]", target_fds: list[int], undo: "list[Callable[
         for note in notes:
             say("warning", note)
 
+
+LOGS = ("write_bw_log", "write_iops_log", "write_lat_log", "write_hist_log", "write_iolog")
+"""Options that let the child write other files than its target."""
 
 PLACED_BY = {
     "uid": -1,

@@ -10,8 +10,11 @@ from iovigil.engines.flow cimport flow
 from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
+from iovigil.engines.logs cimport Logs
 from iovigil.engines.pace cimport pace
 from iovigil.engines.rates cimport rates
+from iovigil.engines.recorder cimport Recorder
+from iovigil.engines.replay cimport Replay
 from iovigil.engines.stats cimport StatsPage, stats_page
 from iovigil.engines.target cimport TargetFiles
 from iovigil.engines.think cimport think
@@ -59,6 +62,12 @@ cdef class Job:
     cdef bint is_settled  # ... and measures from there
     cdef bint is_answered
     cdef Integrity integrity
+    cdef Logs logs
+    cdef Recorder recorder
+    cdef Replay replay
+    cdef object names  # of the files, as iologs have them
+    cdef bint is_recorded
+    cdef bint restamps  # what follows an I/O takes long enough to look at the clock again
     cdef Checkers checkers
     cdef bint has_checkers
     cdef uint32_t being_checked
@@ -115,6 +124,7 @@ cdef class Job:
 
     cdef int set_up(self, dict options, files, uint32_t number) except -1
     cdef bint uses(self, int ddir) noexcept
+    cdef adopt(self, Replay replay)
     cdef explain(self)
     cdef void run_phases(self) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
@@ -125,6 +135,7 @@ cdef class Job:
     cdef int choose(self, uint64_t now) noexcept nogil
     cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
+    cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_sync(self, uint64_t now) noexcept nogil
     cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil
     cdef io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil

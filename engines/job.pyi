@@ -16,6 +16,7 @@ class Job:
         files: Sequence[tuple[int, int]],
         number: int = 1,
         flow_place: tuple[FlowPage, int] | None = None,
+        names: Sequence[str] | None = (),
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
     def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:

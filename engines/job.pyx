@@ -23,10 +23,13 @@ from iovigil.engines.io_u cimport (
 from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
 from iovigil.engines.latency cimport clear, record, slot_add, slot_get, slot_set
+from iovigil.engines.logs cimport Logs
 from iovigil.engines.pace cimport (
     pace_dropped, pace_due_ns, pace_init, pace_issued, pace_paused, pace_start, sleep_until,
 )
 from iovigil.engines.rates cimport rates_look, rates_start
+from iovigil.engines.recorder cimport Recorder
+from iovigil.engines.replay cimport Replay, replay_step
 from iovigil.engines.stats cimport COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage
 from iovigil.engines.target cimport TargetFiles, target_file
 from iovigil.engines.think cimport think_init, think_is_due, think_issued, think_pause, think_start
@@ -93,15 +96,18 @@ cdef class Job:
     def __cinit__(self):
         self.drawn_ddir = -1
 
-    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None):
+    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None,
+                 names=()):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
         of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
-        `flow_place` a FlowPage and its place there.
+        `flow_place` a FlowPage and its place there;
+        `names` what an iolog calls the files, None where it is replayed on one file whatever it says.
         """
         self.stats = stats
         self.page = stats.page
+        self.names = names
         self.set_up(options, files or [(-1, 0)], number)
         self.flow_place = flow_place
 
@@ -130,6 +136,12 @@ cdef class Job:
             raise SetupError(f"options are of another version: {error}") from None
         self.max_bs = max([self.options.max_bs[ddir] for ddir in range(3) if self.uses(ddir)])
         self.min_bs = min([self.options.min_bs[ddir] for ddir in range(3) if self.uses(ddir)])
+        if self.options.is_replayed:
+            try:
+                self.replay = Replay(options, self.names, [size for _, size in files])
+            except ValueError as error:
+                raise SetupError(str(error)) from None
+            self.adopt(self.replay)
         self.targets = TargetFiles(self.regions(files))
         self.region_bytes = sum([self.targets.files[index].length for index in range(self.targets.count)])
         self.pass_bytes = self.options.io_size if self.options.io_size >= 0 else (
@@ -140,10 +152,11 @@ cdef class Job:
         if not self.options.randrepeat:
             seed ^= int.from_bytes(os.urandom(8), "little")
         try:
-            workload_init(&self.work, options, &self.options, self.targets.files, self.targets.count, seed)
+            if not self.options.is_replayed:
+                workload_init(&self.work, options, &self.options, self.targets.files, self.targets.count, seed)
+                workload_rewind(&self.work)
         except ValueError as error:
             raise SetupError(str(error)) from None
-        workload_rewind(&self.work)
 
         pace_init(&self.pace, &self.options, seed)
 
@@ -163,7 +176,12 @@ cdef class Job:
         self.skips_slat = self.options.disable_slat or self.options.gtod_reduce
         self.skips_clat = self.options.disable_clat or self.options.gtod_reduce
         self.skips_lat = self.options.disable_lat or self.options.gtod_reduce
-        self.is_watched = self.pace.is_on or self.options.latency_target or max(self.options.max_latency)
+        self.logs = Logs(options, number)
+        self.is_recorded = options["write_iolog"] != ""
+        if self.is_recorded:
+            self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
+        self.restamps = self.options.is_verified or self.logs.is_wanted or self.is_recorded
+        self.is_watched = self.logs.is_wanted or self.pace.is_on or self.options.is_replayed or self.options.latency_target or max(self.options.max_latency)
         think_init(&self.think, &self.options)
         contents_init(&self.contents, options, &self.options, seed)
         search_init(&self.search, &self.options)
@@ -212,11 +230,25 @@ cdef class Job:
         self.engine.open(self.buffers, self.buffers_size)
         return 0
 
+    cdef adopt(self, Replay replay):
+        """Take lengths and directions from the log, not from the options."""
+        cdef int ddir
+        self.options.does_read, self.options.does_write = replay.does_read, replay.does_write
+        self.options.does_trim = replay.does_trim
+        self.options.is_trimwrite = False
+        self.max_bs = max(replay.longest, 1)
+        self.min_bs = max(replay.shortest, 1)
+        for ddir in range(3):
+            self.options.min_bs[ddir] = self.min_bs
+            self.options.max_bs[ddir] = self.max_bs
+
     cdef bint uses(self, int ddir) noexcept:
         return (self.options.does_read, self.options.does_write, self.options.does_trim)[ddir]
 
     def regions(self, files):
         """(descriptor, size, start, length) of each file: what of it the job works on. Raises SetupError."""
+        if self.options.is_replayed:
+            return [(fd, size, 0, size or <uint64_t>1 << 62) for fd, size in files]
         regions = []
         share = self.options.size // len(files) if self.options.size > 0 else 0
         for fd, size in files:
@@ -240,7 +272,8 @@ cdef class Job:
     @property
     def notes(self):
         """What people should know of the engine: fall-backs that it took."""
-        return list(self.engine.notes)
+        late = [*self.logs.notes, *(self.recorder.notes if self.is_recorded else ())]
+        return [*self.engine.notes, *late]
 
     def run(self):
         """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""
@@ -254,6 +287,10 @@ cdef class Job:
         with nogil:
             self.run_phases()
         getrusage(RUSAGE_SELF, &after)
+        now = now_ns(&self.page.clock)
+        self.logs.write_out(self.page, now)
+        if self.is_recorded:
+            self.recorder.write_out(now)
         self.page.user_us = 1000000 * (after.ru_utime.tv_sec - before.ru_utime.tv_sec) + (
             after.ru_utime.tv_usec - before.ru_utime.tv_usec)
         self.page.system_us = 1000000 * (after.ru_stime.tv_sec - before.ru_stime.tv_sec) + (
@@ -308,13 +345,17 @@ cdef class Job:
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
         rates_start(&self.rates, self.epoch_ns)
+        self.logs.start(self.epoch_ns)
+        if self.is_recorded:
+            self.recorder.start(now)
         if self.options.runtime:
             deadline = self.epoch_ns + 1000 * self.options.runtime
         if not self.is_ramping:
             self.begin_measuring(now)
 
         for _loop in range(self.options.loops):
-            workload_rewind(&self.work)
+            if not self.options.is_replayed:
+                workload_rewind(&self.work)
             while True:
                 # One round. What is verified is written at most for half the time that is left, so that
                 # the other half can check it.
@@ -323,6 +364,9 @@ cdef class Job:
                 if self.options.time_based and not self.reads_back:
                     self.bytes_left = <uint64_t>-1
                     self.may_repeat = True
+                if self.options.is_replayed:
+                    self.bytes_left = <uint64_t>-1
+                    self.replay.rewind(now_ns(&self.page.clock))
                 self.ios_left = budget
                 self.has_begun = False
                 left = self.ios_left
@@ -425,7 +469,7 @@ cdef class Job:
                     self.engine.queue(io)
                     now = now_ns(clock)
                     self.complete(io, now)
-                    if self.options.is_verified and io.ddir == READ:  # the check took longer than a look at the clock does
+                    if self.restamps:  # a check or a log took longer than a look at the clock does
                         now = now_ns(clock)
                     continue
             else:
@@ -469,7 +513,7 @@ cdef class Job:
                     self.in_flight -= <uint32_t>reaped
                     for index in range(<uint32_t>reaped):
                         self.complete(self.engine.events[index], now)
-                    if self.options.is_verified:
+                    if self.restamps:
                         now = now_ns(clock)
                     continue
                 if self.again_count or self.is_draining:
@@ -530,6 +574,8 @@ cdef class Job:
             return NULL
         if self.is_held(now, wake_ns):
             return NULL
+        if self.options.is_replayed and not self.is_checking:
+            return self.pick_replayed(now, wake_ns)
 
         if ddir >= 0:
             drawn = self.drawn
@@ -586,6 +632,32 @@ cdef class Job:
             self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
         if self.think.pause_ns:
             think_issued(&self.think)
+        if self.is_recorded:
+            self.recorder.note(io, now)
+        return io
+
+    cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        cdef io_u *io
+        cdef replay_step step
+        cdef piece drawn
+        if self.replay.is_over():
+            if not self.options.time_based:
+                self.bytes_left = 0
+                return NULL
+            self.replay.rewind(now)
+        if not self.replay.next(now, &step, wake_ns):
+            return NULL
+        drawn = piece(offset=step.offset, length=step.length, file=step.file)
+        io = self.take_slot(step.ddir, &drawn)
+        io.start_ns = now
+        self.due_ns[io.index] = step.due_ns
+        if io.ddir == WRITE:
+            contents_write(&self.contents, io.buf, io.length, io.offset, now)
+            self.count_write(&drawn)
+        self.has_begun = True
+        self.ios_left -= 1
+        if self.is_recorded:
+            self.recorder.note(io, now)
         return io
 
     cdef inline bint is_held(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
@@ -644,6 +716,8 @@ cdef class Job:
         io = self.take_slot(self.sync_due, &drawn)
         self.sync_due = 0
         io.start_ns = now
+        if self.is_recorded:
+            self.recorder.note(io, now)
         return io
 
     cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil:
@@ -664,6 +738,8 @@ cdef class Job:
         io.start_ns = now
         if self.pace.is_on:
             self.due_ns[io.index] = now
+        if self.is_recorded:
+            self.recorder.note(io, now)
         return io
 
     cdef inline io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil:
@@ -764,7 +840,9 @@ cdef class Job:
         if self.search.is_on:
             search_note(&self.search, took_ns)
             self.steer(now)
-        if self.pace.is_on:
+        if self.logs.is_wanted:
+            self.logs.note(io, now)
+        if self.pace.is_on or self.options.is_replayed:
             record(&self.page.latency[<int>Latency.RESPONSE][io.ddir], elapsed(self.due_ns[io.index], now), 1)
         if self.options.max_latency[io.ddir] and took_ns > 1000 * self.options.max_latency[io.ddir]:
             if not self.failure.error:
@@ -968,7 +1046,7 @@ cdef class Job:
 
     cdef void look_up(self, uint64_t now) noexcept nogil:
         """What needs no look at every I/O: the ends of ramp and phase, samples, minimum rates."""
-        cdef uint64_t next_ns = now + LONGEST_UNSEEN_NS
+        cdef uint64_t next_ns = now + LONGEST_UNSEEN_NS, log_ns
         if self.is_ramping:
             if now >= self.epoch_ns:
                 self.begin_measuring(now)
@@ -983,4 +1061,8 @@ cdef class Job:
             if self.rates.is_missed:
                 self.is_over = True
             next_ns = min(next_ns, min(self.rates.next_sample_ns, self.rates.next_judgement_ns))
+        if self.logs.is_wanted:
+            log_ns = self.logs.look(self.page, now)
+            if log_ns:
+                next_ns = min(next_ns, log_ns)
         self.next_check_ns = max(next_ns, now + 1)

@@ -231,7 +231,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Literal["linear", "poisson"],
         option("Even gaps between I/Os, or random ones as of many users.", used_by="child"),
     ] = "linear"
-    rate_ignore_thinktime: Annotated[bool, option("Make up for time spent thinking.")] = False
+    rate_ignore_thinktime: Annotated[bool, option("Do not make up for time spent thinking.")] = False
     rate_min: Annotated[PerDirection, option("Fail when throughput stays below; 0 is no bound.", unit="bytes/s")] = (
         0,
         0,
