@@ -15,7 +15,7 @@ from iovigil.engines.clock cimport clock_source, now_ns
 from iovigil.engines.io_u cimport BUSY, DATASYNC, IO_VERIFIED, QUEUED, READ, SYNC, TRIM, WRITE, QueueStatus, io_u
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
 from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
-from iovigil.engines.pace cimport pace_due_ns, pace_issued, pace_start, sleep_until, spin_until
+from iovigil.engines.pace cimport pace_due_ns, pace_init, pace_issued, pace_start, sleep_until, spin_until
 from iovigil.engines.payload cimport fill, scramble
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.rng cimport mix
@@ -134,12 +134,7 @@ cdef class Job:
             raise SetupError(str(error)) from None
         workload_rewind(&self.work)
 
-        for ddir in range(2):
-            iops = max((1e9 / self.options.rate_iops[ddir]) if self.options.rate_iops[ddir] else 0.0,
-                       (1e9 * self.max_bs / self.options.rate[ddir]) if self.options.rate[ddir] else 0.0)
-            self.pace.interval_ns[ddir] = iops
-            self.pace.is_on = self.pace.is_on or iops > 0
-        self.pace.lag_ns = 1e3 * self.options.ratecycle
+        pace_init(&self.pace, &self.options, seed)
 
         if self.options.is_verified and self.options.does_write:
             self.unit = self.options.verify_interval or self.min_bs
@@ -484,8 +479,8 @@ cdef class Job:
         self.ios_left -= 1
         if self.options.thinktime and not self.is_checking:
             self.think_left -= 1
-        if self.pace.is_on and self.pace.interval_ns[ddir]:
-            pace_issued(&self.pace, ddir, now)
+        if self.pace.is_on:
+            pace_issued(&self.pace, ddir, drawn.length, now)
         return io
 
     cdef inline io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil:
