@@ -1,0 +1,13 @@
+from typing import Any, Literal, Self, final
+
+@final
+class Search:
+    """The search for a depth, on a clock of the caller's: for tests."""
+
+    def __new__(cls, options: dict[str, Any]) -> Self: ...
+    def begin(self, now: int) -> None: ...
+    def note(self, lat_ns: int) -> None: ...
+    def look(self, now: int) -> Literal["nothing", "changed", "settled", "done", "failed"]:
+        """nothing, changed, settled, done or failed."""
+    @property
+    def depth(self) -> int: ...
