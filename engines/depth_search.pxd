@@ -38,10 +38,9 @@ cdef SearchAction search_judge(search *self, uint64_t now) noexcept nogil
 
 
 cdef inline void search_note(search *self, uint64_t lat_ns) noexcept nogil:
-    """An I/O has completed."""
-    if not self.is_waiting:
-        self.seen += 1
-        self.late += lat_ns > self.target_ns
+    """An I/O has completed. Of those that end while the search waits, `search_begin` forgets."""
+    self.seen += 1
+    self.late += lat_ns > self.target_ns
 
 
 cdef inline SearchAction search_look(search *self, uint64_t now) noexcept nogil:

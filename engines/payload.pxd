@@ -21,7 +21,7 @@ cdef extern from * nogil:
         to[3] = 4 * a + a;
     }
 
-    static void iovigil_fill(char *to, uint64_t length, uint64_t seed) {
+    __attribute__((unused)) static void iovigil_fill(char *to, uint64_t length, uint64_t seed) {
         const uint64_t step = 0x61C8864680B583EBULL;
         uint64_t *word = (uint64_t *)to, *end = (uint64_t *)(to + length / 64 * 64);
         uint64_t a = seed, b = seed * step;

@@ -91,6 +91,17 @@ def test_with_one_length_the_tighter_bound_holds_alone(length: int, iops: int) -
     assert len(issued) == pytest.approx(10 * iops, abs=1)
 
 
+def test_what_one_bound_leaves_unused_is_not_saved_up() -> None:
+    made = pace(rate=(1 << 20, 0, 0), rate_iops=(10, 0, 0), ratecycle=1_000_000)
+    for _ in range(100):
+        made.issued(READ, 512, made.due_ns(READ))
+    begun = made.due_ns(READ)
+    for _ in range(10):
+        made.issued(READ, 1 << 20, made.due_ns(READ))
+    # Ten seconds of bytes were left; one, the ratecycle, may be made up for.
+    assert made.due_ns(READ) - begun == pytest.approx(9 * SECOND, rel=0.02)
+
+
 def test_one_rate_is_for_each_direction_of_its_own() -> None:
     made = pace(rw="randrw", rate_iops=(1000, 1000, 0))
     reads = run(made, itertools.repeat(4096), START + SECOND, ddir=READ)
