@@ -11,16 +11,10 @@ from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 
 from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.clock cimport clock_source, now_ns
-from iovigil.engines.io_u cimport BUSY, DATASYNC, IO_VERIFIED, QUEUED, READ, SYNC, TRIM, WRITE, QueueStatus, io_u
-from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
-from iovigil.engines.latency cimport record, slot_add, slot_get, slot_set
-from iovigil.engines.pace cimport pace_due_ns, pace_init, pace_issued, pace_start, sleep_until, spin_until
-from iovigil.engines.payload cimport fill, scramble
-from iovigil.engines.rates cimport rates_look, rates_start
-from iovigil.engines.rng cimport mix
-from iovigil.engines.stats cimport (
-    DEPTH_COUNT, ERRNO_COUNT, MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Latency, RunState, StatsPage,
-    mismatch_record,
+from iovigil.engines.contents cimport REMAKE, contents_begin, contents_free, contents_init, contents_write
+from iovigil.engines.depth_search cimport (
+    SEARCH_CHANGED, SEARCH_DONE, SEARCH_FAILED, SEARCH_SETTLED, SearchAction, search_begin, search_init, search_look,
+    search_note,
 )
 from iovigil.engines.flow cimport flow_attach, flow_is_ahead, flow_leave, flow_note
 from iovigil.engines.io_u cimport (
@@ -634,10 +628,118 @@ cdef class Job:
             self.integrity.begin(io, False)
         self.has_begun = True
         self.ios_left -= 1
-        if self.options.thinktime and not self.is_checking:
-            self.think_left -= 1
+        if ddir != TRIM or not self.options.is_trimwrite:  # of a pair only the write counts
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+        if self.think.pause_ns:
+            think_issued(&self.think)
+        if self.is_recorded:
+            self.recorder.note(io, now)
+        return io
+
+    cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        cdef io_u *io
+        cdef replay_step step
+        cdef piece drawn
+        if self.replay.is_over():
+            if not self.options.time_based:
+                self.bytes_left = 0
+                return NULL
+            self.replay.rewind(now)
+        if not self.replay.next(now, &step, wake_ns):
+            return NULL
+        drawn = piece(offset=step.offset, length=step.length, file=step.file)
+        io = self.take_slot(step.ddir, &drawn)
+        io.start_ns = now
+        self.due_ns[io.index] = step.due_ns
+        if io.ddir == WRITE:
+            contents_write(&self.contents, io.buf, io.length, io.offset, now)
+            self.count_write(&drawn)
+        self.has_begun = True
+        self.ios_left -= 1
+        if self.is_recorded:
+            self.recorder.note(io, now)
+        return io
+
+    cdef inline bint is_held(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """Whether something other than a rate keeps the next I/O from starting."""
+        if self.is_quiescing or (self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now)):
+            return True
+        if self.flow.page != NULL and flow_is_ahead(&self.flow):
+            wake_ns[0] = now + self.flow.sleep_ns
+            return True
+        return False
+
+    cdef inline int choose(self, uint64_t now) noexcept nogil:
+        """The direction of the next I/O; stays the same until that I/O is picked."""
+        cdef int ddir = self.chosen_ddir
+        if ddir < 0:
+            ddir = next_ddir(&self.work)
+        if self.pace.is_on and self.is_mixed and pace_due_ns(&self.pace, ddir) > now:
+            # The other direction may be behind its own rate.
+            if pace_due_ns(&self.pace, 1 - ddir) < pace_due_ns(&self.pace, ddir):
+                ddir = 1 - ddir
+        self.chosen_ddir = ddir
+        return ddir
+
+    cdef inline bint draw(self, int ddir, piece *drawn) noexcept nogil:
+        """Where the next I/O goes; False when the pass is over and no other may follow."""
+        if next_piece(&self.work, ddir, drawn):
+            return True
+        if self.has_begun and not self.may_repeat:
+            return False  # but a round that begins where the last pass ended begins another
+        workload_pass(&self.work)
+        return next_piece(&self.work, ddir, drawn)
+
+    cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil:
+        """Whether an I/O in flight stands in the way of this one."""
+        cdef uint32_t index
+        cdef const io_u *io
+        if ddir != READ and self.integrity.is_logged and self.integrity.is_taken(drawn):
+            return True
+        if not self.options.serialize_overlap:
+            return False
+        for index in range(self.depth):
+            io = &self.ios[index]
+            if (io.flags & IO_OUT and io.file == drawn.file and io.offset < drawn.offset + drawn.length
+                    and drawn.offset < io.offset + io.length):
+                return True
+        return False
+
+    cdef io_u *pick_sync(self, uint64_t now) noexcept nogil:
+        cdef io_u *io
+        cdef piece drawn = self.last_written
+        drawn.length = 0
+        if self.sync_due == SYNC_RANGE:
+            drawn.offset = self.dirty_start
+            drawn.length = <uint32_t>min(self.dirty_end - self.dirty_start, <uint64_t>0xFFFFFFFF)
+            self.dirty_end = 0
+        io = self.take_slot(self.sync_due, &drawn)
+        self.sync_due = 0
+        io.start_ns = now
+        if self.is_recorded:
+            self.recorder.note(io, now)
+        return io
+
+    cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil:
+        """A block that verify_backlog wants to see again, or that trim_backlog wants gone; NULL when none is due."""
+        cdef io_u *io
+        cdef piece drawn
+        cdef uint64_t generation = 0
+        cdef bint is_trimmed = False
+        if self.integrity.verify_backlog and self.integrity.next_backlog(&drawn, &generation, &is_trimmed):
+            io = self.take_slot(READ, &drawn)
+            io.numberio = generation
+            io.flags |= IO_VERIFIED | IO_BACKLOG | (IO_TRIMMED if is_trimmed else 0)
+        elif self.integrity.trim_backlog and self.integrity.next_trim(not self.ios_left or not self.bytes_left, &drawn):
+            io = self.take_slot(TRIM, &drawn)
+            self.integrity.begin(io, False)
+        else:
+            return NULL
+        io.start_ns = now
         if self.pace.is_on:
-            pace_issued(&self.pace, ddir, drawn.length, now)
+            self.due_ns[io.index] = now
+        if self.is_recorded:
+            self.recorder.note(io, now)
         return io
 
     cdef inline io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil:
