@@ -173,7 +173,7 @@ cdef int seed_streams(workload *self, const job_options *native, dict options, u
         if native.allrandrepeat:
             seeds[stream] = FIO_REPEATED_SEED * number + stream
     offset_seed = seeds[<uint32_t>OFFSET_STREAM]
-    if native.randrepeat and not native.allrandrepeat and randseed == FIO_RANDSEED:
+    if native.randrepeat and (native.allrandrepeat or randseed == FIO_RANDSEED):
         offset_seed = FIO_REPEATED_SEED * number
     self.how.offset_seed = offset_seed
     for ddir in range(3):

@@ -16,11 +16,11 @@ Io = tuple[int, int, int]
 """Direction, offset, length."""
 
 
-def by_fio(tmp_path: Path, *arguments: str) -> list[Io]:
-    """What fio does, with its null engine."""
+def by_fio(tmp_path: Path, *arguments: str, number: int = 1) -> list[Io]:
+    """What its job of that number does, with fio's null engine."""
     command = ["fio", "--name=job", "--ioengine=null", "--write_iops_log=log", "--log_offset=1", *arguments]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=30, capture_output=True)
-    lines = [line.split(", ") for line in (tmp_path / "log_iops.1.log").read_text().splitlines()]
+    lines = [line.split(", ") for line in (tmp_path / f"log_iops.{number}.log").read_text().splitlines()]
     return [(int(line[2]), int(line[4]), int(line[3])) for line in lines]
 
 
@@ -164,3 +164,46 @@ def test_where_fio_has_no_more_we_have_no_more(tmp_path: Path) -> None:
     ours = by_us(1000, 128 * MIB, rw=f"read:{512 * KIB}", **bs(MIB))
     assert len(ours) == len(theirs)
     assert sum(length for _, _, length in ours) == 87040 * KIB
+
+
+def test_the_second_job_goes_elsewhere_as_fios_does(tmp_path: Path) -> None:
+    arguments = "--rw=randread --bsrange=4k-16k --size=1m --numjobs=2".split()
+    theirs = by_fio(tmp_path, *arguments, number=2)
+    options = {"rw": "randread", **bsrange(4096, 16384), **TAUSWORTHE}
+    assert by_us(len(theirs), MIB, number=2, **options) == theirs
+    assert by_us(len(theirs), MIB, number=1, **options) != theirs
+
+
+def test_the_region_may_begin_anywhere(tmp_path: Path) -> None:
+    theirs = by_fio(tmp_path, *"--rw=randread --bsrange=4k-16k --size=1m --offset=20k".split())
+    assert by_us(len(theirs), MIB, start=20 * KIB, rw="randread", **bsrange(4096, 16384), **TAUSWORTHE) == theirs
+
+
+def test_mixed_jobs_go_on_in_each_direction_where_it_stood(tmp_path: Path) -> None:
+    """Which direction comes next is drawn otherwise than by fio; where each goes is not."""
+    theirs = by_fio(tmp_path, *"--rw=rw:8k --bs=4k,16k --size=8m".split())
+    ours = by_us(len(theirs), 8 * MIB, rw="rw:8192", bs=(4096, 16384, 4096))
+    for ddir in (0, 1):
+        their_own = [io for io in theirs if io[0] == ddir]
+        our_own = [io for io in ours if io[0] == ddir]
+        together = min(len(their_own), len(our_own))
+        assert together > 100
+        assert our_own[:together] == their_own[:together]
+
+
+def files_by_fio(tmp_path: Path, *arguments: str) -> list[tuple[int, int]]:
+    """File and offset of each I/O. Its null engine logs no files: four real ones, of 32 KiB."""
+    command = ["fio", "--name=job", "--ioengine=psync", "--bs=4k", "--nrfiles=4", "--write_iolog=log", *arguments]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=30, capture_output=True)
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    return [(int(line[-4].rpartition(".")[2]), int(line[-2])) for line in lines if line[-3:-2] == ["read"]]
+
+
+@pytest.mark.parametrize("rw", ["read", "randread"])
+@pytest.mark.parametrize("service", ["roundrobin", "roundrobin:3", "sequential", "random", "random:3"])
+def test_files_take_turns_as_fios_do(service: str, rw: str, tmp_path: Path) -> None:
+    theirs = files_by_fio(tmp_path, f"--rw={rw}", "--size=128k", f"--file_service_type={service}")
+    name, _, turn = service.partition(":")
+    options = JobOptions(rw=rw, random_generator="tausworthe", file_service_type=(name, int(turn or 0)))
+    ours = Workload(options.native(), [(0, 32 * KIB)] * 4).draw(1000)
+    assert [(file, offset) for _, file, offset, _ in ours] == theirs
