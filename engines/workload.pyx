@@ -1,12 +1,10 @@
 """What comes next: direction, file, offset and length of the next I/O."""
 
-from math import gcd
-
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from iovigil.engines.file_order cimport (
-    IN_SEQUENCE, BY_DISTRIBUTION, file_order_done, file_order_free, file_order_init, file_order_next, file_order_pass,
+    BY_DISTRIBUTION, IN_SEQUENCE, file_order_done, file_order_free, file_order_init, file_order_next, file_order_pass,
     file_order_rewind,
 )
 from iovigil.engines.job_options cimport read_options
@@ -24,7 +22,7 @@ from iovigil.engines.tausworthe cimport (
 
 cdef uint64_t FIO_RANDSEED = 0x89
 cdef uint64_t FIO_REPEATED_SEED = 0xB1899BED
-GENERATORS = {"auto": WYRAND, "tausworthe": TAUSWORTHE, "tausworthe64": TAUSWORTHE64, "lfsr": SHIFT_REGISTER}
+cdef dict GENERATORS = {"auto": WYRAND, "tausworthe": TAUSWORTHE, "tausworthe64": TAUSWORTHE64, "lfsr": SHIFT_REGISTER}
 
 
 cdef int workload_init(workload *self, dict options, const job_options *native, const target_file *files,
@@ -106,7 +104,9 @@ cdef int init_shape(workload *self, dict options, const job_options *native, con
     if how.is_random and how.sequence < 0:
         raise ValueError(f"rw: {how.sequence} I/Os per new offset; a random job takes 1 or more")
     how.seed = self.seed
-    how.granule = gcd(*[native.min_bs[ddir] for ddir in ((0, 1) if how.is_seq_rand else used)])
+    how.interval = interval
+    for ddir in (0, 1) if how.is_seq_rand else used:
+        how.granule = common_divisor(native.min_bs[ddir], how.granule)
     for ddir in range(3):
         how.percentage_random[ddir] = native.percentage_random[ddir]
         how.unit[ddir] = native.blockalign[ddir] or native.min_bs[ddir]
@@ -139,6 +139,12 @@ cdef int init_shape(workload *self, dict options, const job_options *native, con
                     options["random_distribution"], native.softrandommap)
     seed_streams(self, native, options, number)
     return 0
+
+
+cdef uint64_t common_divisor(uint64_t a, uint64_t b) noexcept:
+    while b:
+        a, b = b, a % b
+    return a
 
 
 cdef int init_zones(manner *how, dict options, const job_options *native, list used) except -1:
@@ -322,7 +328,7 @@ cdef class Workload:
         cdef piece drawn
         cdef int ddir
         ios = []
-        while len(ios) < count:
+        for _ in range(count):
             ddir = next_ddir(&self.work)
             if not next_piece(&self.work, ddir, &drawn):
                 break

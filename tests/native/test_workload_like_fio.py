@@ -41,7 +41,7 @@ def bssplit(*split: tuple[int, int]) -> dict[str, Any]:
     return {"bssplit": (split,) * 3}
 
 
-STRIDED = {"zonemode": "strided", "zonesize": 16 * KIB, "zonerange": 16 * KIB}
+STRIDED: dict[str, Any] = {"zonemode": "strided", "zonesize": 16 * KIB, "zonerange": 16 * KIB}
 TAUSWORTHE = {"random_generator": "tausworthe"}
 
 # What fio and we are told, and the region.
@@ -54,7 +54,11 @@ IN_ORDER: dict[str, tuple[str, int, dict[str, Any]]] = {
     "a stride beyond the end": ("--rw=read:6k --bs=4k --size=64k", 64 * KIB, {"rw": "read:6144"}),
     "backwards": ("--rw=read:-8k --bs=4k --size=64k", 64 * KIB, {"rw": "read:-8192"}),
     "backwards with gaps": ("--rw=read:-12k --bs=4k --size=64k", 64 * KIB, {"rw": "read:-12288"}),
-    "backwards, overlapping": ("--rw=read:-13k --bs=8k --size=64k", 64 * KIB, {"rw": "read:-13312", **bs(8192)}),
+    "backwards, overlapping": (
+        "--rw=read:-13k --bs=8k --size=64k",
+        64 * KIB,
+        {"rw": "read:-13312", **bs(8192)},
+    ),
     "forwards, overlapping": ("--rw=read:-4k --bs=8k --size=64k", 64 * KIB, {"rw": "read:-4096", **bs(8192)}),
     "the same block": ("--rw=read:-4k --bs=4k --size=64k", 64 * KIB, {"rw": "read:-4096"}),
     "bsrange": ("--rw=read --bsrange=1k-16k --size=100k", 100 * KIB, {"rw": "read", **bsrange(1024, 16384)}),
@@ -66,9 +70,15 @@ IN_ORDER: dict[str, tuple[str, int, dict[str, Any]]] = {
         {**bsrange(1024, 5120), "bs_unaligned": True},
     ),
     "bssplit": ("--rw=read --bssplit=4k/20:32k/80 --size=250k", 250 * KIB, bssplit((4096, 20), (32768, 80))),
-    "bssplit of no multiples": ("--rw=read --bssplit=3k/50:8k/50 --size=100k", 100 * KIB, bssplit((3072, 50), (8192, 50))),
+    "bssplit of no multiples": (
+        "--rw=read --bssplit=3k/50:8k/50 --size=100k",
+        100 * KIB,
+        bssplit((3072, 50), (8192, 50)),
+    ),
     "a stride of lengths": (
-        "--rw=read:4k --bsrange=1k-8k --size=64k", 64 * KIB, {"rw": "read:4096", **bsrange(1024, 8192)}
+        "--rw=read:4k --bsrange=1k-8k --size=64k",
+        64 * KIB,
+        {"rw": "read:4096", **bsrange(1024, 8192)},
     ),
     "zones": (
         "--rw=read --bs=4k --size=128k --zonemode=strided --zonesize=16k --zoneskip=16k",
@@ -91,7 +101,7 @@ IN_ORDER: dict[str, tuple[str, int, dict[str, Any]]] = {
         {**STRIDED, "zoneskip": 8 * KIB},
     ),
     "trims and writes": ("--rw=trimwrite --bs=4k --size=64k", 64 * KIB, {"rw": "trimwrite"}),
-}  # fmt: skip
+}
 
 AT_RANDOM: dict[str, tuple[str, int, dict[str, Any]]] = {
     "each block once": ("--bs=4k --size=1m", MIB, {}),
@@ -99,17 +109,35 @@ AT_RANDOM: dict[str, tuple[str, int, dict[str, Any]]] = {
     "a size that is no multiple of bs": ("--bs=4k --size=30k", 30 * KIB, {}),
     "norandommap": ("--bs=4k --size=1g --io_size=1m --norandommap", 1 << 30, {"norandommap": True}),
     "bsrange": ("--bsrange=1k-16k --size=1m", MIB, bsrange(1024, 16384)),
-    "bsrange to no multiple": ("--bsrange=3k-10k --size=200k --norandommap", 200 * KIB, {**bsrange(3072, 10240), "norandommap": True}),
+    "bsrange to no multiple": (
+        "--bsrange=3k-10k --size=200k --norandommap",
+        200 * KIB,
+        {**bsrange(3072, 10240), "norandommap": True},
+    ),
     "bsrange that does not divide": ("--bsrange=512-4096 --size=20000", 20_000, bsrange(512, 4096)),
-    "bsrange without a map": ("--bsrange=4k-16k --size=64k --io_size=1m --norandommap", 64 * KIB, {**bsrange(4096, 16384), "norandommap": True}),
+    "bsrange without a map": (
+        "--bsrange=4k-16k --size=64k --io_size=1m --norandommap",
+        64 * KIB,
+        {**bsrange(4096, 16384), "norandommap": True},
+    ),
     "bssplit": ("--bssplit=4k/50:32k/50 --size=1m", MIB, bssplit((4096, 50), (32768, 50))),
-    "bssplit of no multiples": ("--bssplit=3k/50:8k/50 --size=100k", 100 * KIB, bssplit((3072, 50), (8192, 50))),
+    "bssplit of no multiples": (
+        "--bssplit=3k/50:8k/50 --size=100k",
+        100 * KIB,
+        bssplit((3072, 50), (8192, 50)),
+    ),
     "blockalign above bs": ("--bs=4k --blockalign=16k --size=232k", 232 * KIB, {"blockalign": (16384,) * 3}),
     "blockalign below bs": ("--bs=4k --blockalign=512 --size=128k", 128 * KIB, {"blockalign": (512,) * 3}),
     "blockalign of bs": ("--bs=4k --blockalign=4k --size=128k", 128 * KIB, {"blockalign": (4096,) * 3}),
-    "percentage_random": ("--bs=4k --size=1m --percentage_random=50", MIB, {"percentage_random": (50, 50, 50)}),
+    "percentage_random": (
+        "--bs=4k --size=1m --percentage_random=50",
+        MIB,
+        {"percentage_random": (50, 50, 50)},
+    ),
     "percentage_random without a map": (
-        "--bs=4k --size=1m --percentage_random=80 --norandommap", MIB, {"percentage_random": (80, 80, 80), "norandommap": True}
+        "--bs=4k --size=1m --percentage_random=80 --norandommap",
+        MIB,
+        {"percentage_random": (80, 80, 80), "norandommap": True},
     ),
     "bs_is_seq_rand": (
         "--bs=4k,16k --bs_is_seq_rand=1 --percentage_random=50 --size=256k",
@@ -119,18 +147,26 @@ AT_RANDOM: dict[str, tuple[str, int, dict[str, Any]]] = {
     "runs": ("--bs=4k --size=128k --rw=randread:4", 128 * KIB, {"rw": "randread:4"}),
     "runs to the end": ("--bs=4k --size=1m --rw=randread:60", MIB, {"rw": "randread:60"}),
     "runs in one place": (
-        "--bs=4k --size=1m --rw=randread:4 --rw_sequencer=identical", MIB, {"rw": "randread:4", "rw_sequencer": "identical"}
+        "--bs=4k --size=1m --rw=randread:4 --rw_sequencer=identical",
+        MIB,
+        {"rw": "randread:4", "rw_sequencer": "identical"},
     ),
     "trims": ("--rw=randtrim --bs=4k --size=128k", 128 * KIB, {"rw": "randtrim"}),
     "trims and writes": ("--rw=randtrimwrite --bs=4k --size=128k", 128 * KIB, {"rw": "randtrimwrite"}),
     "zones": (
-        "--bs=4k --size=1m --zonemode=strided --zonesize=16k --zoneskip=16k", MIB, {**STRIDED, "zoneskip": 16 * KIB}
+        "--bs=4k --size=1m --zonemode=strided --zonesize=16k --zoneskip=16k",
+        MIB,
+        {**STRIDED, "zoneskip": 16 * KIB},
     ),
     "zones in part": (
-        "--bs=4k --size=1m --zonemode=strided --zonesize=16k --zonerange=64k", MIB, {**STRIDED, "zonerange": 64 * KIB}
+        "--bs=4k --size=1m --zonemode=strided --zonesize=16k --zonerange=64k",
+        MIB,
+        {**STRIDED, "zonerange": 64 * KIB},
     ),
     "zones twice": (
-        "--bs=4k --size=128k --zonemode=strided --zonesize=32k --zonerange=16k", 128 * KIB, {**STRIDED, "zonesize": 32 * KIB}
+        "--bs=4k --size=128k --zonemode=strided --zonesize=32k --zonerange=16k",
+        128 * KIB,
+        {**STRIDED, "zonesize": 32 * KIB},
     ),
     "zones without a map": (
         "--bs=4k --size=1m --zonemode=strided --zonesize=16k --zoneskip=16k --norandommap",
@@ -138,10 +174,16 @@ AT_RANDOM: dict[str, tuple[str, int, dict[str, Any]]] = {
         {**STRIDED, "zoneskip": 16 * KIB, "norandommap": True},
     ),
     "zones, the last one cut": (
-        "--bs=4k --size=100k --zonemode=strided --zonesize=16k --zoneskip=8k", 100 * KIB, {**STRIDED, "zoneskip": 8 * KIB}
+        "--bs=4k --size=100k --zonemode=strided --zonesize=16k --zoneskip=8k",
+        100 * KIB,
+        {**STRIDED, "zoneskip": 8 * KIB},
     ),
-    "allrandrepeat": ("--bsrange=4k-16k --size=1m --allrandrepeat=1", MIB, {**bsrange(4096, 16384), "allrandrepeat": True}),
-}  # fmt: skip
+    "allrandrepeat": (
+        "--bsrange=4k-16k --size=1m --allrandrepeat=1",
+        MIB,
+        {**bsrange(4096, 16384), "allrandrepeat": True},
+    ),
+}
 
 
 @pytest.mark.parametrize("case", IN_ORDER)
@@ -167,21 +209,22 @@ def test_where_fio_has_no_more_we_have_no_more(tmp_path: Path) -> None:
 
 
 def test_the_second_job_goes_elsewhere_as_fios_does(tmp_path: Path) -> None:
-    arguments = "--rw=randread --bsrange=4k-16k --size=1m --numjobs=2".split()
+    arguments = ["--rw=randread", "--bsrange=4k-16k", "--size=1m", "--numjobs=2"]
     theirs = by_fio(tmp_path, *arguments, number=2)
-    options = {"rw": "randread", **bsrange(4096, 16384), **TAUSWORTHE}
+    options: dict[str, Any] = {"rw": "randread", **bsrange(4096, 16384), **TAUSWORTHE}
     assert by_us(len(theirs), MIB, number=2, **options) == theirs
     assert by_us(len(theirs), MIB, number=1, **options) != theirs
 
 
 def test_the_region_may_begin_anywhere(tmp_path: Path) -> None:
-    theirs = by_fio(tmp_path, *"--rw=randread --bsrange=4k-16k --size=1m --offset=20k".split())
-    assert by_us(len(theirs), MIB, start=20 * KIB, rw="randread", **bsrange(4096, 16384), **TAUSWORTHE) == theirs
+    theirs = by_fio(tmp_path, "--rw=randread", "--bsrange=4k-16k", "--size=1m", "--offset=20k")
+    options: dict[str, Any] = {"rw": "randread", **bsrange(4096, 16384), **TAUSWORTHE}
+    assert by_us(len(theirs), MIB, start=20 * KIB, **options) == theirs
 
 
 def test_mixed_jobs_go_on_in_each_direction_where_it_stood(tmp_path: Path) -> None:
     """Which direction comes next is drawn otherwise than by fio; where each goes is not."""
-    theirs = by_fio(tmp_path, *"--rw=rw:8k --bs=4k,16k --size=8m".split())
+    theirs = by_fio(tmp_path, "--rw=rw:8k", "--bs=4k,16k", "--size=8m")
     ours = by_us(len(theirs), 8 * MIB, rw="rw:8192", bs=(4096, 16384, 4096))
     for ddir in (0, 1):
         their_own = [io for io in theirs if io[0] == ddir]
