@@ -248,9 +248,23 @@ def test_verified_lengths_are_multiples_of_the_interval() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "interval"),
+    [
+        ({}, BLOCK),
+        ({"verify_interval": KIB}, KIB),
+        ({"verify_interval": 8 * KIB}, BLOCK),
+        ({"bs": (BLOCK, 6 * KIB, BLOCK), "rw": "randrw"}, 2 * KIB),
+        ({"verify": "none"}, 1),
+    ],
+)
+def test_an_interval_is_as_asked_but_divides_every_length(options: dict[str, Any], interval: int) -> None:
+    assert workload(**{"rw": "randwrite", "verify": "crc32c", **options}).interval == interval
+
+
+@pytest.mark.parametrize(
     "options",
     [
-        {"bs": (BLOCK, 6 * KIB, BLOCK), "rw": "randrw"},
+        {"verify_interval": 3000},
         {"rw": "write:1000"},
         {"rw": "randwrite", "blockalign": (512, 512, 512)},
         {"rw": "write", "zonemode": "strided", "zonesize": 10_000},
