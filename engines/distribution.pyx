@@ -8,9 +8,11 @@ from libc.string cimport memset
 from iovigil.engines.permutation cimport permutation_free, permutation_init, permutation_rekey, permuted
 from iovigil.engines.rng cimport random, random_below
 
-ZIPF_THETA = 1.1
-PARETO_POWER = 0.2
-CENTRE = 0.5
+# Where none is given, as in fio.
+cdef double ZIPF_THETA = 1.1
+cdef double PARETO_POWER = 0.2
+cdef double CENTRE = 0.5
+
 cdef enum:
     NORMAL_TRIES = 1000
 
@@ -74,7 +76,7 @@ cdef int init_zones(distribution *self, tuple zones, uint64_t place_bytes) excep
         count = min(count, self.count)
         self.zones[index].first = min(first, self.count - 1)
         # A zone that is too small for a place still gets its share.
-        self.zones[index].count = max(count - min(first, count), 1)
+        self.zones[index].count = max(count - min(first, count), <uint64_t>1)
         self.zones[index].until = until / total
         first = count
     self.zone_count = len(zones)
@@ -135,10 +137,10 @@ cdef uint64_t draw_zipf(const distribution *self, uint64_t *state) noexcept nogi
 cdef uint64_t draw_normal(const distribution *self, uint64_t *state) noexcept nogil:
     """The sum of twelve uniform draws has a variance of 1; what falls outside is drawn again."""
     cdef double at = 0
-    cdef uint32_t attempt, index
-    for attempt in range(<uint32_t>NORMAL_TRIES):
+    cdef uint32_t _attempt, _draw
+    for _attempt in range(<uint32_t>NORMAL_TRIES):
         at = -6
-        for index in range(12):
+        for _draw in range(12):
             at += uniform(state)
         at = self.centre + at * self.deviation
         if 0 <= at < self.count:

@@ -7,7 +7,7 @@ from iovigil.engines.distribution cimport distribution_draw, distribution_free, 
 from iovigil.engines.rng cimport mix
 from iovigil.engines.tausworthe cimport tausworthe_below, tausworthe_seed
 
-SERVICES = {"roundrobin": ROUND_ROBIN, "sequential": IN_SEQUENCE, "random": AT_RANDOM}
+cdef dict SERVICES = {"roundrobin": ROUND_ROBIN, "sequential": IN_SEQUENCE, "random": AT_RANDOM}
 
 
 cdef int file_order_init(file_order *self, tuple service, uint32_t count, uint64_t seed,
@@ -24,7 +24,7 @@ cdef int file_order_init(file_order *self, tuple service, uint32_t count, uint64
     self.turn = 1
     if name in SERVICES:
         self.service = SERVICES[name]
-        self.turn = max(<uint64_t>number, 1)
+        self.turn = max(<uint64_t>number, <uint64_t>1)
     elif name in ("zipf", "pareto", "normal", "gauss"):
         self.service = BY_DISTRIBUTION
         distribution_init(&self.shares, (name, float(number), -1.0, ()), count, 1, seed)

@@ -45,9 +45,9 @@ cdef void lengths_free(lengths *self) noexcept nogil:
 cdef uint64_t lengths_draw(lengths *self, uint64_t room) noexcept nogil:
     """A length that fits into so many bytes; drawn again until it does, as fio does, then cut."""
     cdef uint64_t length = self.least
-    cdef uint32_t attempt
+    cdef uint32_t _attempt
     if self.least != self.most:
-        for attempt in range(<uint32_t>TRIES):
+        for _attempt in range(<uint32_t>TRIES):
             length = draw_once(self)
             if length <= room:
                 break

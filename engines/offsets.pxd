@@ -36,6 +36,7 @@ cdef struct manner:
     uint64_t zonesize
     uint64_t zonerange
     uint64_t zonestep  # from one zone to the next
+    uint64_t interval  # all offsets and lengths are multiples of this
     uint64_t granule  # bytes of one bit of the map
     uint64_t unit[3]  # random offsets are multiples of this
     lengths length[3]

@@ -25,7 +25,7 @@ cdef int course_init(course *self, const manner *how, uint64_t start, uint64_t l
     cdef uint64_t extent = how.zonerange if how.is_zoned else length
     memset(self, 0, sizeof(course))
     self.start = start
-    self.length = length
+    self.length = length - length % how.interval
     self.coverage = how.coverage
     self.block_count = extent // how.granule
     if not self.block_count:
@@ -58,7 +58,7 @@ cdef void course_pass(course *self, const manner *how, uint64_t number) noexcept
     self.place = self.pass_bytes = 0
     if self.coverage == PERMUTED:
         permutation_rekey(&self.order, seed)
-    if how.generator == SHIFT_REGISTER:
+    if how.is_random and how.generator == SHIFT_REGISTER:
         lfsr_start(&self.register, seed)
     enter_zone(self, 0)
 
@@ -195,7 +195,8 @@ cdef bint jump(course *self, manner *how, int ddir, uint64_t end, uint64_t *offs
     return True
 
 
-cdef bint find_free(const course *self, uint64_t wanted, uint64_t step, uint64_t granules, uint64_t *found) noexcept nogil:
+cdef bint find_free(const course *self, uint64_t wanted, uint64_t step, uint64_t granules,
+                    uint64_t *found) noexcept nogil:
     """The first place from the wanted one, going round, where so much is free; all in blocks of the map."""
     cdef uint64_t at = wanted, free, run
     cdef uint32_t _round

@@ -35,7 +35,7 @@ cdef inline uint64_t tausworthe_below(tausworthe *self, uint64_t n) noexcept nog
 
 
 cdef inline void tausworthe_seed(tausworthe *self, uint64_t seed) noexcept nogil:
-    cdef uint32_t low = <uint32_t>seed, value = 53, index
+    cdef uint32_t low = <uint32_t>seed, value = 53, index, _warmup
     # Below these a part would stay 0 for ever.
     cdef uint32_t[3] least = [1, 7, 15]
     for index in range(3):
@@ -43,7 +43,7 @@ cdef inline void tausworthe_seed(tausworthe *self, uint64_t seed) noexcept nogil
         if value < least[index]:
             value += least[index]
         self.part[index] = value
-    for index in range(6):
+    for _warmup in range(6):
         tausworthe_draw(self)
 
 
@@ -66,7 +66,7 @@ cdef inline void tausworthe64_seed(tausworthe64 *self, uint64_t seed) noexcept n
 
 cdef inline uint64_t stream_seed(uint64_t randseed, uint32_t number, uint32_t stream) noexcept nogil:
     """What fio seeds a stream of its job `number` with (1 is the first job)."""
-    cdef uint32_t index
-    for index in range(4 + stream):
+    cdef uint32_t _index
+    for _index in range(4 + stream):
         randseed *= <uint64_t>0x9E370001
     return randseed * number + stream

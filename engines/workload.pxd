@@ -31,6 +31,7 @@ cdef struct workload:
     uint64_t position[3]  # next place in the order; random jobs share the first
     uint64_t passes
     permutation order
+    uint64_t interval  # bytes under one verify header, 1 without verify; offsets and lengths are multiples
 
     # What is not plain, out of line.
     bint is_trimwrite

@@ -1,12 +1,10 @@
 """What comes next: direction, file, offset and length of the next I/O."""
 
-from math import gcd
-
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from iovigil.engines.file_order cimport (
-    IN_SEQUENCE, BY_DISTRIBUTION, file_order_done, file_order_free, file_order_init, file_order_next, file_order_pass,
+    BY_DISTRIBUTION, IN_SEQUENCE, file_order_done, file_order_free, file_order_init, file_order_next, file_order_pass,
     file_order_rewind,
 )
 from iovigil.engines.job_options cimport read_options
@@ -24,7 +22,7 @@ from iovigil.engines.tausworthe cimport (
 
 cdef uint64_t FIO_RANDSEED = 0x89
 cdef uint64_t FIO_REPEATED_SEED = 0xB1899BED
-GENERATORS = {"auto": WYRAND, "tausworthe": TAUSWORTHE, "tausworthe64": TAUSWORTHE64, "lfsr": SHIFT_REGISTER}
+cdef dict GENERATORS = {"auto": WYRAND, "tausworthe": TAUSWORTHE, "tausworthe64": TAUSWORTHE64, "lfsr": SHIFT_REGISTER}
 
 
 cdef int workload_init(workload *self, dict options, const job_options *native, const target_file *files,
@@ -60,8 +58,9 @@ cdef int workload_init(workload *self, dict options, const job_options *native, 
             and all(native.percentage_random[ddir] == 100 for ddir in used)
         )
     self.bs = max(sizes)
+    self.interval = 1
     if native.is_verified:
-        check_intervals(options, native, used)
+        self.interval = verify_interval(options, native, used)
     if not self.is_plain:
         return init_shape(self, options, native, files, used, is_fixed, number)
     self.start = files[0].start
@@ -71,14 +70,16 @@ cdef int workload_init(workload *self, dict options, const job_options *native, 
     return 0
 
 
-cdef uint64_t interval_of(const job_options *native, list used):
-    """Bytes under one verify header."""
-    return native.verify_interval or min([native.min_bs[ddir] for ddir in used])
+cdef uint64_t verify_interval(dict options, const job_options *native, list used) except 0:
+    """Bytes under one verify header: as asked, but no more than the least bs. All I/O begins and ends with one.
 
-
-cdef int check_intervals(dict options, const job_options *native, list used) except -1:
-    """Whatever is verified begins and ends with a header's interval. Raises ValueError."""
-    cdef uint64_t interval = interval_of(native, used)
+    Raises ValueError for options that would not keep to it.
+    """
+    cdef uint64_t interval = 0
+    for ddir in used:
+        interval = common_divisor(native.min_bs[ddir], interval)
+    if native.verify_interval:
+        interval = min(interval, native.verify_interval)
     steps = [("bs", native.min_bs[ddir]) for ddir in used]
     if native.is_random:
         steps += [("blockalign", native.blockalign[ddir]) for ddir in used]
@@ -90,7 +91,7 @@ cdef int check_intervals(dict options, const job_options *native, list used) exc
         if step % interval:
             raise ValueError(f"{name}: {step} is no multiple of the {interval} bytes under one verify header; "
                              f"set verify_interval to a divisor of both")
-    return 0
+    return interval
 
 
 cdef int init_shape(workload *self, dict options, const job_options *native, const target_file *files, list used,
@@ -98,7 +99,6 @@ cdef int init_shape(workload *self, dict options, const job_options *native, con
     """Whatever is not plain."""
     cdef manner *how = &self.how
     cdef uint32_t index
-    cdef uint64_t interval = interval_of(native, used) if native.is_verified else 1
     how.is_random = native.is_random
     how.is_seq_rand = native.is_random and options["bs_is_seq_rand"]
     how.is_identical = options["rw_sequencer"] == "identical"
@@ -106,12 +106,14 @@ cdef int init_shape(workload *self, dict options, const job_options *native, con
     if how.is_random and how.sequence < 0:
         raise ValueError(f"rw: {how.sequence} I/Os per new offset; a random job takes 1 or more")
     how.seed = self.seed
-    how.granule = gcd(*[native.min_bs[ddir] for ddir in ((0, 1) if how.is_seq_rand else used)])
+    how.interval = self.interval
+    for ddir in (0, 1) if how.is_seq_rand else used:
+        how.granule = common_divisor(native.min_bs[ddir], how.granule)
     for ddir in range(3):
         how.percentage_random[ddir] = native.percentage_random[ddir]
         how.unit[ddir] = native.blockalign[ddir] or native.min_bs[ddir]
         lengths_init(&how.length[ddir], options["bs"][ddir], options["bsrange"][ddir], options["bssplit"][ddir],
-                     1 if native.bs_unaligned else 0, interval, how.granule)
+                     1 if native.bs_unaligned else 0, self.interval, how.granule)
     init_zones(how, options, native, used)
     is_uniform = options["random_distribution"][0] == "random"
     is_aligned = all(native.blockalign[ddir] in (0, native.min_bs[ddir]) for ddir in used)
@@ -139,6 +141,12 @@ cdef int init_shape(workload *self, dict options, const job_options *native, con
                     options["random_distribution"], native.softrandommap)
     seed_streams(self, native, options, number)
     return 0
+
+
+cdef uint64_t common_divisor(uint64_t a, uint64_t b) noexcept:
+    while b:
+        a, b = b, a % b
+    return a
 
 
 cdef int init_zones(manner *how, dict options, const job_options *native, list used) except -1:
@@ -173,7 +181,7 @@ cdef int seed_streams(workload *self, const job_options *native, dict options, u
         if native.allrandrepeat:
             seeds[stream] = FIO_REPEATED_SEED * number + stream
     offset_seed = seeds[<uint32_t>OFFSET_STREAM]
-    if native.randrepeat and not native.allrandrepeat and randseed == FIO_RANDSEED:
+    if native.randrepeat and (native.allrandrepeat or randseed == FIO_RANDSEED):
         offset_seed = FIO_REPEATED_SEED * number
     self.how.offset_seed = offset_seed
     for ddir in range(3):
@@ -317,12 +325,17 @@ cdef class Workload:
         """Whether the loop draws it inline."""
         return self.work.is_plain
 
+    @property
+    def interval(self):
+        """Bytes under one verify header, 1 without verify."""
+        return self.work.interval
+
     def draw(self, uint64_t count):
         """The next I/Os as (direction, file, offset, length); fewer than `count` when the pass has no more."""
         cdef piece drawn
         cdef int ddir
         ios = []
-        while len(ios) < count:
+        for _ in range(count):
             ddir = next_ddir(&self.work)
             if not next_piece(&self.work, ddir, &drawn):
                 break
