@@ -18,7 +18,7 @@ LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
 CPU_GRACE_S: Final = 10
 CHILD_BYTES: Final = 512 << 20  # Python, the stats page, random maps; buffers come on top
 
-NO_TARGET_ENGINES: Final = frozenset({"null"})
+NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 
 
 def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
