@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.engine_location import engine_location
 from iovigil.engines.options import JobOptions
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file
         "parent_pid": os.getpid(),
         "number": 1,
         "targets": [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)],
+        "engine": engine_location(engine),
         "options": msgspec.structs.replace(options, ioengine=engine).native(),
         "limits": limits(options, disk.size, layout_s(disk)),
     }

@@ -28,6 +28,14 @@ def say(kind: str, text: str) -> None:
     os.write(2, f"{kind}: {text}\n".encode())
 
 
+def say_notes(job: Job, said: int) -> int:
+    """Pass on what the engine has to say beyond what was said; how much that makes."""
+    notes = job.notes
+    for note in notes[said:]:
+        say("warning", note)
+    return len(notes)
+
+
 def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     """Run the ordered job on these descriptors, one for each target; returns the exit status."""
     order = marshal.loads(read_all(order_fd))
@@ -45,7 +53,7 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
         files = [
             (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END)) for fd, target in zip(target_fds, targets, strict=True)
         ]
-        job = Job(order["options"], page, files, order["number"])
+        job = Job(order["options"], page, files, order["number"], order["engine"])
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
@@ -54,12 +62,12 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
         page.text = str(error) or "out of memory: lower iodepth, bs or size"
         say("error", page.text)
         return exit_status.SETUP_FAILED
-    for note in job.notes:
-        say("warning", note)
+    notes_said = say_notes(job, 0)
     page.state = RunState.INITIALIZED
     while not page.is_released and not page.is_stopped:
         time.sleep(RELEASE_POLL_S)
     job.run()
+    say_notes(job, notes_said)
     if page.error:
         say("error", page.text)
         return exit_status.JOB_FAILED

@@ -73,7 +73,7 @@ cdef class Job:
     cdef bint is_ramping
     cdef first_failure failure
 
-    cdef int set_up(self, dict options, files, uint32_t number) except -1
+    cdef int set_up(self, dict options, files, uint32_t number, location) except -1
     cdef bint uses(self, int ddir) noexcept
     cdef explain(self)
     cdef void run_phases(self) noexcept nogil

@@ -1,5 +1,7 @@
+from collections.abc import Sequence
 from typing import Any, final
 
+from iovigil.engines.loading import EngineLocation
 from iovigil.engines.stats import StatsPage
 
 class SetupError(ValueError):
@@ -9,7 +11,14 @@ class SetupError(ValueError):
 class Job:
     """One workload against one target. `run` returns when it is over; what happened is on the stats page."""
 
-    def __init__(self, options: dict[str, Any], stats: StatsPage, fd: int, target_size: int) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        stats: StatsPage,
+        files: Sequence[tuple[int, int]],
+        number: int = 1,
+        location: EngineLocation | None = None,
+    ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
     @property
     def stats(self) -> StatsPage: ...

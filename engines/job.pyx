@@ -29,6 +29,7 @@ from iovigil.engines.write_log cimport (
     forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free, write_log_init,
 )
 
+from iovigil.engines.loading import load_engine
 from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
@@ -84,15 +85,16 @@ cdef class Job:
     def __cinit__(self):
         self.drawn_ddir = -1
 
-    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1):
+    def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, location=None):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
-        of its own) each, none for an engine without a target; `number` is the job's place among those beside it.
+        of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
+        `location` says where the engine is, when it is none of ours.
         """
         self.stats = stats
         self.page = stats.page
-        self.set_up(options, files or [(-1, 0)], number)
+        self.set_up(options, files or [(-1, 0)], number, location)
 
     def __dealloc__(self):
         if self.engine is not None:
@@ -107,7 +109,7 @@ cdef class Job:
         free(self.batch)
         free(self.scratch)
 
-    cdef int set_up(self, dict options, files, uint32_t number) except -1:
+    cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
         cdef uint64_t stride, slot, seed
         cdef uint32_t depth, index
         cdef void *memory
@@ -155,8 +157,7 @@ cdef class Job:
             if self.scratch == NULL:
                 raise MemoryError
 
-        module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
-        self.engine = module.Engine(self.targets, <uint32_t>self.options.iodepth, options)
+        self.engine = load_engine(ioengine, location)(self.targets, <uint32_t>self.options.iodepth, options)
         depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
         stride = (self.max_bs + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         self.buffers_size = stride * depth
