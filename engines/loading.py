@@ -3,7 +3,10 @@
 import os
 import sys
 
+from iovigil.engines.io import base
 from iovigil.engines.io.base import IoEngine
+
+LAYOUT_MARK = b"iovigil-layout:"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
@@ -67,6 +70,7 @@ def import_other(location: "EngineLocation") -> "ModuleType":
     if path.endswith(".py"):
         loader: SourceFileLoader | ExtensionFileLoader = SourceFileLoader(location["module"], path)
     elif path.endswith(tuple(EXTENSION_SUFFIXES)):
+        require_same_layout(path)
         loader = ExtensionFileLoader(location["module"], path)
     else:
         raise BadEngine(f"is neither Python (.py) nor compiled for this Python ({EXTENSION_SUFFIXES[0]})")
@@ -76,6 +80,21 @@ def import_other(location: "EngineLocation") -> "ModuleType":
     sys.modules[location["module"]] = module
     loader.exec_module(module)
     return module
+
+
+def require_same_layout(path: str) -> None:
+    """Refuse what was compiled for another order of methods and fields: it would call one for another."""
+    ours, theirs = layout_of(base.__file__), layout_of(path)
+    if theirs and theirs != ours:
+        raise BadEngine("it was compiled for another version of iovigil: build it again with this one")
+
+
+def layout_of(path: str) -> bytes:
+    """What the declarations that a module was compiled with had for a number; empty when it used none of them."""
+    with open(path, "rb") as file:
+        code = file.read()
+    at = code.find(LAYOUT_MARK)
+    return code[at : at + len(LAYOUT_MARK) + 8] if at >= 0 else b""
 
 
 def in_words(error: BaseException) -> str:
@@ -90,5 +109,4 @@ def in_words(error: BaseException) -> str:
         if file != __file__ and not file.startswith("<"):
             line = f"line {traceback.tb_lineno}: "
         traceback = traceback.tb_next
-    hint = "; build it again with this iovigil" if "binary incompatibility" in lines[0] else ""
-    return f"{line}{type(error).__name__}{': ' if lines[0] else ''}{lines[0]}{hint}"
+    return f"{line}{type(error).__name__}{': ' if lines[0] else ''}{lines[0]}"

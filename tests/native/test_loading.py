@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from iovigil.engines.io import psync
 from iovigil.engines.io.base import IoEngine
 from iovigil.engines.loading import BadEngine, load_engine
 from iovigil.engines.plugin import PythonEngine
@@ -109,3 +111,16 @@ def test_a_file_that_is_no_module_is_told(tmp_path: Path) -> None:
 def test_a_damaged_compiled_module_is_told(tmp_path: Path) -> None:
     (tmp_path / "mine.so").write_bytes(b"\x7fELF and no more")
     assert "ImportError" in refusal(tmp_path / "mine.so")
+
+
+def test_a_compiled_module_of_another_layout_is_told(tmp_path: Path) -> None:
+    ours = Path(psync.__file__)
+    path = tmp_path / ours.name
+    path.write_bytes(re.sub(rb"(iovigil-layout:)\w{8}", rb"\g<1>fedcba98", ours.read_bytes()))
+    assert refusal(path) == "it was compiled for another version of iovigil: build it again with this one"
+
+
+def test_a_compiled_module_of_our_layout_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / Path(psync.__file__).name
+    path.write_bytes(Path(psync.__file__).read_bytes())
+    assert issubclass(load_engine("mine", at(path)), IoEngine)
