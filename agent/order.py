@@ -19,17 +19,22 @@ LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
 CPU_GRACE_S: Final = 10
 CHILD_BYTES: Final = 512 << 20  # Python, the stats page, random maps; buffers come on top
 
+ENDLESS_BYTES: Final = 1 << 60  # what is no I/O ends by its runtime, or when it is told
+
 NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 
 
 def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
     """The order for one run, in builtin types only: the child reads it with marshal."""
+    options = msgspec.structs.replace(options, ioengine=engine)
+    if engine == "cpuio" and not options.size:
+        options = msgspec.structs.replace(options, size=ENDLESS_BYTES)
     return {
         "parent_pid": os.getpid(),
         "number": 1,
         "targets": [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)],
         "engine": engine_location(engine),
-        "options": msgspec.structs.replace(options, ioengine=engine).native(),
+        "options": options.native(),
         "limits": limits(options, disk.size, layout_s(disk)),
     }
 
@@ -63,11 +68,17 @@ def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
     return (options.size or size_bytes) // options.min_bs * 8 if options.reads_back else 0
 
 
+def mapped_bytes(options: JobOptions, size_bytes: int) -> int:
+    """Address space for all of what is worked on, so that no window need be moved."""
+    return max(options.size, 0) or size_bytes if options.ioengine == "mmap" else 0
+
+
 def limits(options: JobOptions, size_bytes: int, allowance_s: float) -> dict[str, int]:
     """Bounds on a child gone wrong; 0 is none."""
     longest_s = timeout_s(options)
+    mapped = write_log_bytes(options, size_bytes) + mapped_bytes(options, size_bytes)
     return {
-        "memory_bytes": options.iodepth * options.max_bs + write_log_bytes(options, size_bytes) + CHILD_BYTES,
+        "memory_bytes": options.iodepth * options.max_bs + mapped + CHILD_BYTES,
         "cpu_s": int(longest_s + allowance_s) + CPU_GRACE_S if longest_s else 0,
     }
 

@@ -59,6 +59,14 @@ def test_blocks_that_end_within_a_page_come_back_whole(tmp_path: Path, bs: int, 
     assert done.page.counter(Counter.VERIFIED_BYTES, READ) == size
 
 
+def test_a_job_may_map_all_that_it_works_on(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    done = run(path, rw="randread", size=1 << 30, norandommap=1, number_ios=100)
+    assert (done.status, done.messages) == (0, ()), done.show()
+
+
 def test_a_region_that_does_not_fit_in_memory_is_mapped_by_windows(tmp_path: Path) -> None:
     size = 1 << 30
     path = tmp_path / "data"
