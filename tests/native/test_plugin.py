@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def run(engine: Path, target: Path | None = None, **options: Any) -> Ran:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
+def target(tmp_path: Path) -> Path:
     path = tmp_path / "data"
     path.write_bytes(os.urandom(SIZE))
     return path

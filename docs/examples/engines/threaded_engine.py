@@ -37,7 +37,7 @@ class Engine(PythonEngine):
         return self.do_plainly(request)
 
     def collect(self, wanted: int, timeout_s: float | None) -> Iterable[Request]:
-        finished = []
+        finished: list[Request] = []
         try:
             while True:
                 finished.append(self.done.get(len(finished) < wanted, timeout_s))
