@@ -34,6 +34,14 @@ def say(kind: str, text: str) -> None:
     os.write(2, f"{kind}: {text}\n".encode())
 
 
+def say_notes(job: Job, said: int) -> int:
+    """Pass on what the engine has to say beyond what was said; how much that makes."""
+    notes = job.notes
+    for note in notes[said:]:
+        say("warning", note)
+    return len(notes)
+
+
 def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     """Run the ordered job on these descriptors, one for each target; returns the exit status."""
     order = marshal.loads(read_all(order_fd))
@@ -70,7 +78,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
-        job = Job(options, page, files, order["number"], flow_place(order), order["names"])
+        job = Job(options, page, files, order["number"], flow_place(order), order["names"], order["engine"])
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
@@ -83,8 +91,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         page.text = str(error) or "out of memory: lower iodepth, bs or size"
         say("error", page.text)
         return exit_status.SETUP_FAILED
-    for note in job.notes:
-        say("warning", note)
+    notes_said = say_notes(job, 0)
     page.state = RunState.INITIALIZED
     while not page.is_released and not page.is_stopped:
         time.sleep(RELEASE_POLL_S)
@@ -94,10 +101,8 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         if not pre_read(page, job.regions(files)):
             say("error", page.text)
             return exit_status.JOB_FAILED
-    told = len(job.notes)
     job.run()
-    for note in job.notes[told:]:
-        say("warning", note)
+    say_notes(job, notes_said)
     if page.error:
         say("error", page.text)
         return exit_status.JOB_FAILED

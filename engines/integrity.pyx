@@ -54,8 +54,8 @@ cdef class Integrity:
     """The write log of a job, the headers of its blocks, and the judgement on blocks read."""
 
     def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict options not None,
-                  uint32_t number, uint64_t seed):
-        """Raises MemoryError, and ValueError with what to change."""
+                  uint32_t number, uint64_t seed, uint64_t interval):
+        """`interval` is the length under one header. Raises MemoryError, and ValueError with what to change."""
         cdef uint32_t file
         cdef uint64_t units = 0
         direction = options["direction"]
@@ -67,7 +67,11 @@ cdef class Integrity:
         self.is_expecting = self.is_logged and not options["verify_only"]
         if not self.is_checked:
             return
-        self.interval = options["verify_interval"]
+        # One header for each of the shortest I/Os where their lengths differ, as fio.
+        reads, written, _ = options["lengths"]
+        used = ([written] if writes else []) + ([reads] if direction not in ("write", "randwrite") else [])
+        is_even = all(least == most == used[0][0] for least, most in used)
+        self.interval = interval if options["verify_interval"] or not is_even else 0
         self.max_bs = max(most for _, most in options["lengths"])
         self.scratch = <char *>calloc(1, self.max_bs)
         if self.scratch == NULL:
@@ -77,10 +81,7 @@ cdef class Integrity:
             self.dump_names = [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in targets.fds]
         if not writes:
             return
-        least, most = options["lengths"][<int>WRITE]
-        if not self.interval and least != most:
-            self.interval = least  # one header for each of the shortest writes, as fio
-        self.unit = self.interval or least
+        self.unit = interval
         self.first_unit = <uint64_t *>calloc(targets.count + 1, sizeof(uint64_t))
         if self.first_unit == NULL:
             raise MemoryError

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
+from iovigil.engines.buffers cimport Buffers
 from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.contents cimport contents
 from iovigil.engines.depth_search cimport search
@@ -40,8 +41,7 @@ cdef class Job:
     cdef uint64_t region_bytes  # of all files
     cdef uint64_t pass_bytes  # to transfer in one loop
 
-    cdef char *buffers
-    cdef uint64_t buffers_size
+    cdef Buffers buffers
     cdef io_u *ios
     cdef io_u **free
     cdef uint32_t free_count
@@ -85,6 +85,7 @@ cdef class Job:
     cdef bint has_backlog
     cdef bint has_conflicts
     cdef bint is_mixed
+    cdef bint is_idle  # nothing the engine does is I/O
     cdef bint is_watched
     cdef bint skips_slat
     cdef bint skips_clat
@@ -122,7 +123,7 @@ cdef class Job:
     cdef bint is_ramping
     cdef first_failure failure
 
-    cdef int set_up(self, dict options, files, uint32_t number) except -1
+    cdef int set_up(self, dict options, files, uint32_t number, location) except -1
     cdef bint uses(self, int ddir) noexcept
     cdef adopt(self, Replay replay)
     cdef explain(self)

@@ -3,6 +3,7 @@ from typing import Any, final
 
 from iovigil.engines.flow import FlowPage
 from iovigil.engines.setup_error import SetupError as SetupError
+from iovigil.engines.loading import EngineLocation
 from iovigil.engines.stats import StatsPage
 
 @final
@@ -17,6 +18,7 @@ class Job:
         number: int = 1,
         flow_place: tuple[FlowPage, int] | None = None,
         names: Sequence[str] | None = (),
+        location: EngineLocation | None = None,
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
     def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:

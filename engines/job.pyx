@@ -6,9 +6,9 @@ import os
 from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
 from libc.stdlib cimport calloc, free
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 
+from iovigil.engines.buffers cimport Buffers
 from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.clock cimport clock_source, now_ns
 from iovigil.engines.contents cimport REMAKE, contents_begin, contents_free, contents_init, contents_write
@@ -37,6 +37,7 @@ from iovigil.engines.workload cimport (
     next_ddir, next_piece, piece, workload_free, workload_init, workload_pass, workload_rewind,
 )
 
+from iovigil.engines.loading import load_engine
 from iovigil.engines.setup_error import SetupError
 from iovigil.engines.stats import Mismatch as MismatchKind
 
@@ -45,7 +46,6 @@ cdef extern from "<errno.h>" nogil:
     int ETIMEDOUT
 
 cdef enum:
-    PAGE_BYTES = 4096
     LONGEST_UNSEEN_NS = 500000000
     IGNORED_MOST = 32  # errno values of one list of ignore_error
     SHORTEST_ROUND_NS = 20000000
@@ -97,25 +97,23 @@ cdef class Job:
         self.drawn_ddir = -1
 
     def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None,
-                 names=()):
+                 names=(), location=None):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
         of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
-        `flow_place` a FlowPage and its place there;
-        `names` what an iolog calls the files, None where it is replayed on one file whatever it says.
+        `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
+        replayed on one file whatever it says; `location` where the engine is, when it is none of ours.
         """
         self.stats = stats
         self.page = stats.page
         self.names = names
-        self.set_up(options, files or [(-1, 0)], number)
         self.flow_place = flow_place
+        self.set_up(options, files or [(-1, 0)], number, location)
 
     def __dealloc__(self):
         if self.engine is not None:
             self.engine.close()
-        if self.buffers != NULL:
-            munmap(self.buffers, self.buffers_size)
         workload_free(&self.work)
         contents_free(&self.contents)
         flow_leave(&self.flow)
@@ -125,10 +123,9 @@ cdef class Job:
         free(self.batch)
         free(self.due_ns)
 
-    cdef int set_up(self, dict options, files, uint32_t number) except -1:
-        cdef uint64_t stride, slot, seed
+    cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
+        cdef uint64_t slot, seed
         cdef uint32_t depth, index
-        cdef void *memory
         try:
             ioengine = options["ioengine"]
             self.options = read_options(options)
@@ -153,14 +150,15 @@ cdef class Job:
             seed ^= int.from_bytes(os.urandom(8), "little")
         try:
             if not self.options.is_replayed:
-                workload_init(&self.work, options, &self.options, self.targets.files, self.targets.count, seed)
+                workload_init(&self.work, options, &self.options, self.targets.files, self.targets.count, seed,
+                              number)
                 workload_rewind(&self.work)
         except ValueError as error:
             raise SetupError(str(error)) from None
 
         pace_init(&self.pace, &self.options, seed)
 
-        self.integrity = Integrity(self.stats, self.targets, options, number, seed)
+        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval)
         self.reads_back = self.integrity.is_logged and self.options.do_verify
         self.has_backlog = self.integrity.verify_backlog or self.integrity.trim_backlog
         self.has_conflicts = self.integrity.is_logged or self.options.serialize_overlap
@@ -187,8 +185,8 @@ cdef class Job:
         search_init(&self.search, &self.options)
         self.flow_weight = options["flow"]
 
-        module = __import__(f"iovigil.engines.io.{ioengine}", fromlist=("Engine",))
-        self.engine = module.Engine(self.targets, <uint32_t>self.options.iodepth, options)
+        self.engine = load_engine(ioengine, location)(self.targets, <uint32_t>self.options.iodepth, options)
+        self.is_idle = self.engine.is_idle
         depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
         self.depth_limit = depth
         self.has_checkers = self.options.is_verified and self.options.verify_async
@@ -196,12 +194,7 @@ cdef class Job:
             depth = min(depth + BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async, MAX_IODEPTH)
             self.checkers = Checkers(self.integrity, <uint32_t>self.options.verify_async, depth, self.max_bs,
                                      options["verify_async_cpus"])
-        stride = (self.max_bs + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
-        self.buffers_size = stride * depth
-        memory = mmap(NULL, self.buffers_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if memory == MAP_FAILED:
-            raise SetupError(f"iodepth {depth} times bs {self.max_bs}: {os.strerror(c_errno)}")
-        self.buffers = <char *>memory
+        self.buffers = Buffers(options, self.max_bs, depth)
         self.ios = <io_u *>calloc(depth, sizeof(io_u))
         self.free = <io_u **>calloc(depth, sizeof(io_u *))
         self.again = <io_u **>calloc(depth, sizeof(io_u *))
@@ -221,13 +214,13 @@ cdef class Job:
                             or self.options.iodepth_low)
         for slot in range(depth):
             self.ios[slot].index = <uint32_t>slot
-            self.ios[slot].buf = self.buffers + slot * stride
+            self.ios[slot].buf = self.buffers.address + slot * self.buffers.stride
             # Slots are taken from the end: the first I/O gets slot 0.
             self.free[depth - 1 - slot] = &self.ios[slot]
         self.free_count = depth
         # Touched now, so that no page fault falls into a measured I/O.
-        contents_begin(&self.contents, self.buffers, self.buffers_size, stride)
-        self.engine.open(self.buffers, self.buffers_size)
+        contents_begin(&self.contents, self.buffers.address, self.buffers.size, self.buffers.stride)
+        self.engine.open(self.buffers.address, self.buffers.size)
         return 0
 
     cdef adopt(self, Replay replay):
@@ -821,7 +814,7 @@ cdef class Job:
 
     cdef inline void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
         cdef int ddir = io.ddir
-        if io.start_ns < self.epoch_ns:
+        if io.start_ns < self.epoch_ns or self.is_idle:
             return
         slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
         slot_add(&self.page.counter[<int>Counter.BYTES][ddir], length)

@@ -40,8 +40,8 @@ Decimals = tuple[float, ...]
 Names = tuple[str, ...]
 ErrorLists = tuple[Numbers, Numbers, Numbers]
 """errno values for reads, writes and verify."""
-Service = tuple[str, int]
-"""How files take turns, and after how many I/Os (0: the order's own number)."""
+Service = tuple[str, float]
+"""How files take turns, and after how many I/Os; of a distribution its parameter. 0 is the order's own."""
 Deviation = tuple[str, float, bool]
 """steadystate: criterion ("" is none), limit, whether the limit is in per cent."""
 
@@ -119,7 +119,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     filesize: Annotated[int, option("Length of each file; 0 shares size among them.", "bytes", used_by="target")] = 0
     file_service_type: Annotated[Service, option("How files take turns, and after how many I/Os.", used_by="child")] = (
         "roundrobin",
-        0,
+        0.0,
     )
     overwrite: Annotated[
         bool, option("Allow writes into an existing file that iovigil did not create.", used_by="target")
@@ -485,6 +485,9 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def lengths(self) -> RangePerDirection:
         """The least and the greatest length of an I/O, for reads, writes and trims."""
+        if self.bs_is_seq_rand:
+            both = min(self.bs[:2]), max(self.bs[:2])
+            return both, both, both
         reads, writes, trims = (
             (min(size for size, _ in split), max(size for size, _ in split))
             if split

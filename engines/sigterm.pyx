@@ -30,6 +30,10 @@ def stop_on_sigterm(StatsPage page not None):
         raise OSError(errno, os.strerror(errno), "sigaction")
 
 
+cdef bint stop_requested() noexcept nogil:
+    return stop_word != NULL and slot_get(stop_word) != 0
+
+
 def is_stopping():
     """Whether a stop was requested: for what waits in Python, before the job runs."""
-    return stop_word != NULL and slot_get(stop_word) != 0
+    return stop_requested()

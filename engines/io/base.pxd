@@ -5,6 +5,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from iovigil.engines.io_u cimport QueueStatus, io_u
 from iovigil.engines.target cimport TargetFiles, target_file
 
+cdef extern from *:
+    """
+    /* In every compiled engine: tests/unit/test_engine_layout.py has the number, loading.py compares. */
+    static const char iovigil_layout[] __attribute__((used)) = "iovigil-layout:f1c0fc1e";
+    """
+
 
 cdef class IoEngine:
     cdef TargetFiles targets

@@ -11,7 +11,7 @@ from posix.mman cimport (
 )
 
 from iovigil.engines.io.base cimport IoEngine
-from iovigil.engines.io_u cimport COMPLETED, IO_VERIFIED, READ, SYNC, TRIM, WRITE, QueueStatus, io_u
+from iovigil.engines.io_u cimport COMPLETED, IO_VERIFIED, READ, SYNC, WRITE, QueueStatus, io_u
 from iovigil.engines.target cimport TargetFiles, target_file
 
 cdef extern from *:
@@ -21,8 +21,8 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* A page that cannot be read, and one past the end of a file cut short, answer with SIGBUS. While a copy is under way
-     * that ends the copy; at any other time the handler that was there before, or death, is what it should be. */
+    /* A page that cannot be read, and one past the end of a file cut short, answer with SIGBUS. While a copy is under
+     * way that ends the copy; at any other time the handler that was there before, or death, is what it should be. */
     static __thread sigjmp_buf sigbus_return;
     static __thread volatile uintptr_t sigbus_from, sigbus_to;
     static struct sigaction sigbus_before;
@@ -41,7 +41,7 @@ cdef extern from *:
         struct sigaction action;
         memset(&action, 0, sizeof(action));
         action.sa_sigaction = on_sigbus;
-        /* The jump leaves the handler without a return: NODEFER keeps SIGBUS unblocked, so that no mask need be restored. */
+        /* The jump leaves the handler without a return: NODEFER keeps SIGBUS unblocked, no mask to restore. */
         action.sa_flags = SA_SIGINFO | SA_NODEFER;
         return sigaction(SIGBUS, &action, &sigbus_before);
     }
@@ -118,7 +118,7 @@ cdef class Engine(IoEngine):
         if error:
             self.unmap_all()
             if error != -ENOMEM:
-                raise OSError(-error, os.strerror(-error), "mmap")
+                raise OSError(f"ioengine=mmap: the target cannot be mapped: {os.strerror(-error)}")
             self.shrink()
         if catch_sigbus():
             raise OSError(errno, os.strerror(errno), "sigaction")
@@ -144,7 +144,8 @@ cdef class Engine(IoEngine):
                 self.notes.append(f"mmap: not all of the region fits in memory; mapped {length >> 21} MiB at a time")
                 return 0
             length //= 2
-        raise OSError(-error, f"no room for windows of {least} bytes; lower bs or the number of files", "mmap")
+        raise OSError(f"ioengine=mmap: no room for windows of {least} bytes: {os.strerror(-error)}; "
+                      "lower bs or the number of files")
 
     cdef int map(self, uint32_t index, uint64_t start, uint64_t end) noexcept nogil:
         """Show this part of a file instead of what its window showed; 0 or -errno."""

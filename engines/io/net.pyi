@@ -5,6 +5,7 @@ from iovigil.engines.io.base import IoEngine
 
 PATIENCE_S: Final[float]
 POLL_S: Final[float]
+LOOK_UP_TIMEVAL: Final[bytes]
 STILL_ABSENT: Final[tuple[int, ...]]
 
 @final

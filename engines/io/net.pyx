@@ -4,13 +4,15 @@ import errno as errors
 import os
 import select
 import socket
+import sys
 import time
 
-from libc.errno cimport ECONNRESET, EINTR, EOPNOTSUPP, errno
+from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EOPNOTSUPP, errno
 from libc.stdint cimport uint32_t, uint64_t
 
 from iovigil.engines.io.base cimport IoEngine
 from iovigil.engines.io_u cimport COMPLETED, READ, WRITE, QueueStatus, io_u
+from iovigil.engines.sigterm cimport stop_requested
 from iovigil.engines.target cimport TargetFiles
 
 from iovigil.engines.sigterm import is_stopping
@@ -27,6 +29,7 @@ cdef extern from "<sys/socket.h>" nogil:
 PATIENCE_S = 20.0
 """How long the other side may take to appear: it is started by hand, or by another job."""
 POLL_S = 0.05
+LOOK_UP_TIMEVAL = (0).to_bytes(8, sys.byteorder) + (500_000).to_bytes(8, sys.byteorder)
 STILL_ABSENT = (errors.ECONNREFUSED, errors.ETIMEDOUT, errors.EHOSTUNREACH, errors.ENETUNREACH)
 
 
@@ -47,30 +50,41 @@ cdef class Engine(IoEngine):
         if options["listen"]:
             self.socket = accepted(hostname, port)
         elif not hostname:
-            raise OSError("ioengine=net needs somebody to connect to: set hostname, or listen=1 to wait for a connection")
+            raise OSError("ioengine=net needs somebody to connect to: set hostname, or listen=1 to be connected to")
         else:
             self.socket = connected(hostname, port)
         if self.socket is None:
             return 0  # the job is over before its first I/O
         self.socket.settimeout(None)
+        # SIGTERM may come between a look at the stop word and the wait.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self.socket.setsockopt(socket.SOL_SOCKET, option, LOOK_UP_TIMEVAL)
         if options["nodelay"]:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = self.socket.fileno()
         return 0
 
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:
-        if io.ddir == READ:
-            io.result = recv(self.fd, io.buf, io.length, MSG_WAITALL)
-        elif io.ddir == WRITE:
-            io.result = send(self.fd, io.buf, io.length, MSG_NOSIGNAL)
-        else:
+        cdef uint32_t done = 0
+        cdef ssize_t count
+        if io.ddir > WRITE:
             io.result = -EOPNOTSUPP
             return COMPLETED
-        if io.result < 0:
-            # What interrupts is a stop: the other side may never send another byte.
-            io.result = -ECANCELED if errno == EINTR else -errno
-        elif io.result == 0:
-            io.result = -ECONNRESET  # closed by the other side before this job had its size
+        io.result = io.length
+        while done < io.length:
+            if io.ddir == READ:
+                count = recv(self.fd, io.buf + done, io.length - done, MSG_WAITALL)
+            else:
+                count = send(self.fd, io.buf + done, io.length - done, MSG_NOSIGNAL)
+            if count > 0:
+                done += <uint32_t>count
+            elif count == 0 or errno not in (EINTR, EAGAIN):
+                # Closed by the other side before this job had its size.
+                io.result = -errno if count else -ECONNRESET
+                break
+            elif stop_requested():
+                io.result = -ECANCELED  # the other side may never send, or take, another byte
+                break
         return COMPLETED
 
     cdef void close(self) noexcept:

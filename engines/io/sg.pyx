@@ -297,7 +297,9 @@ cdef inline void put_number(uint8_t *place, uint64_t value, int length) noexcept
         place[index] = <uint8_t>(value >> (8 * (length - 1 - index)))
 
 
-cdef inline uint8_t sense_key(const sg_io_hdr_t *header, const uint8_t *sense, uint8_t *asc, uint8_t *ascq) noexcept nogil:
+cdef inline uint8_t sense_key(
+    const sg_io_hdr_t *header, const uint8_t *sense, uint8_t *asc, uint8_t *ascq
+) noexcept nogil:
     """What the disk says went wrong: 0 when it says nothing."""
     cdef uint8_t form = sense[0] & 0x7F
     asc[0] = ascq[0] = 0

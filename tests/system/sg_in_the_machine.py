@@ -76,7 +76,7 @@ def errors_of(outcome: dict[str, Any], ddir: int) -> list[str]:
 
 def main() -> None:
     end_s = time.monotonic() + 10
-    while not (os.path.exists(BLOCK) and os.path.exists(CHARACTER)) and time.monotonic() < end_s:
+    while not (Path(BLOCK).exists() and Path(CHARACTER).exists()) and time.monotonic() < end_s:
         time.sleep(0.1)
     answers: dict[str, Any] = {}
     fd = os.open(CHARACTER, os.O_RDONLY)
