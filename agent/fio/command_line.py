@@ -88,7 +88,7 @@ class JobSection:
 
     options: JobOptions
     written: dict[str, str]
-    """The job's own, without those of [global] or before --name."""
+    """The job's own, without those of [global] or before --name; as in fio, not the name of a [section]."""
     inherited: dict[str, str] = field(default_factory=dict)
     """Those that it has from there."""
 
@@ -184,6 +184,7 @@ class Reading:
             self.current = self.defaults
             return
         self.current = Settings()
+        self.current.add("name", name, "--name")
         self.jobs.append((name, self.defaults.copy(), self.current))
 
     def command(self) -> Command:
@@ -243,7 +244,7 @@ class Reading:
                 continue
             if index in behind_a_wall:
                 options = msgspec.structs.replace(options, stonewall=True)
-            jobs.append(JobSection(options=options, written={"name": name, **own.shown()}, inherited=defaults.shown()))
+            jobs.append(JobSection(options=options, written=own.shown(), inherited=defaults.shown()))
         if errors:
             raise WrittenError("\n".join(dict.fromkeys(errors)))
         count = sum(job.options.numjobs for job in jobs)
@@ -343,7 +344,8 @@ def shown(command: Command) -> str:
     words = ["iovigil", "run"]
     for job in command.jobs:
         options = {**job.inherited, **job.written}
+        options.pop("name", None)
         if job.options.stonewall:
             options["stonewall"] = "1"
-        words += [f"--name={options.pop('name')}", *(f"--{name}={value}" for name, value in options.items())]
+        words += [f"--name={job.options.name}", *(f"--{name}={value}" for name, value in options.items())]
     return shlex.join(words)
