@@ -192,19 +192,27 @@ class Reading:
         written = [self.defaults, *(own for _, _, own in self.jobs)]
         errors = [error for settings in written for error in settings.errors]
         warnings = [warning for settings in written for warning in settings.warnings]
-        first_of_files = []
+        first_of_files: list[int] = []
+        names: list[str] = []
         shown = self.defaults.shown()
         for path in self.files:
             try:
-                file = job_file.read(path, self.defaults, self.environ, tuple(self.sections))
+                file = job_file.read(path, self.defaults, self.environ)
             except WrittenError as error:
                 errors.append(str(error))
                 continue
             # As in fio, each file waits for what came before it.
             first_of_files.append(len(self.jobs))
-            self.jobs += [(job.name, job.defaults, job.own) for job in file.jobs]
+            names += [job.name for job in file.jobs]
+            wanted = [job for job in file.jobs if not self.sections or job.name in self.sections]
+            self.jobs += [(job.name, job.defaults, job.own) for job in wanted]
             warnings += file.warnings
             shown.update(file.defaults.shown())
+        errors += [
+            f"--section: there is no section {name}: there are {', '.join(names) or 'none'}"
+            for name in self.sections
+            if name not in names
+        ]
         if errors:
             raise WrittenError("\n".join(errors))
         if not self.jobs:
@@ -242,6 +250,9 @@ class Reading:
             except WrittenError as error:
                 errors.append(str(error))
                 continue
+            if (reason := reason_not_to_wait(options.wait_for, [name for name, _, _ in self.jobs[:index]])) is not None:
+                place = {**defaults.by_option, **own.by_option}["wait_for"].place
+                errors.append(f"{place}: {reason}")
             if index in behind_a_wall:
                 options = msgspec.structs.replace(options, stonewall=True)
             jobs.append(JobSection(options=options, written=own.shown(), inherited=defaults.shown()))
@@ -337,6 +348,13 @@ def refuse_impossible(options: JobOptions, rw: object, is_readonly: bool) -> Non
             f"job {options.name}: size is missing: without a filename the job makes files, and has to know how long; "
             "or give a filename, the device or file to work on"
         )
+
+
+def reason_not_to_wait(name: str, before: Sequence[str]) -> str | None:
+    """Return why a job cannot wait for the one of this name, None when it can."""
+    if not name or before.count(name) == 1:
+        return None
+    return f"{name} is the name of {'several jobs' if name in before else 'no job'} above this one"
 
 
 def shown(command: Command) -> str:

@@ -216,9 +216,19 @@ def test_a_section_is_chosen_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("[global]\nsize=1m\n[one]\n[two]\n[three]\n")
     command = parse(f"--section=three {tmp_path}/a --section=one")
     assert [job.options.name for job in command.jobs] == ["one", "three"]
-    assert refusal(f"{tmp_path}/a --section=four") == (
-        f"--section: {tmp_path}/a has no section four; there are: one, two, three"
-    )
+    (tmp_path / "b").write_text("[four]\nsize=1m\n")
+    assert [job.options.name for job in parse(f"{tmp_path}/a {tmp_path}/b --section=four").jobs] == ["four"]
+    assert refusal(f"{tmp_path}/a --section=five") == "--section: there is no section five: there are one, two, three"
+
+
+def test_a_job_waits_for_one_job_above_it() -> None:
+    assert parse("--size=1m --name=a --name=b --wait_for=a").jobs[1].options.wait_for == "a"
+    for line, reason in (
+        ("--name=a --name=b --wait_for=c", "c is the name of no job above this one"),
+        ("--name=b --wait_for=a --name=a", "a is the name of no job above this one"),
+        ("--name=a --name=a --name=b --wait_for=a", "a is the name of several jobs above this one"),
+    ):
+        assert refusal(f"--size=1m {line}") == f"--wait_for: {reason}"
 
 
 def test_jobs_are_shown_as_a_command_line_that_means_the_same(tmp_path: Path) -> None:
