@@ -9,9 +9,8 @@ from typing import Any, Final
 import pytest
 
 from iovigil.agent.config.embedded import embedded
-from iovigil.agent.fio.compatibility import NAMES_OF_FIO
 from iovigil.engines.options import SPECS, OptionError
-from iovigil.engines.spelling import parse_option, spell_option, spell_options
+from iovigil.engines.spelling import NAMES_IN_FIO, parse_option, spell_option, spell_options
 
 pytestmark = pytest.mark.requires_fio
 
@@ -75,7 +74,7 @@ def test_fio_has_every_option_and_takes_what_we_spell(tmp_path: Path, monkeypatc
         value = parse_option(name, VALUES[name]) if name in VALUES else spec.default
         lines += [f"[{name}]", "filename=x", "size=1m"]
         lines += [f"ioengine={engine}" for engine in spec.engines[:1] if engine in engines_of_fio()]
-        lines.append(f"{NAMES_OF_FIO.get(name, name)}={spell_option(name, value)}")
+        lines.append(f"{NAMES_IN_FIO.get(name, name)}={spell_option(name, value)}")
     Path("options.fio").write_text("\n".join(lines))
     result = fio("--parse-only", "options.fio")
     assert (result.returncode, result.stderr) == (0, "")

@@ -79,6 +79,11 @@ def test_given_options_keep_their_spelling_and_lose_their_alias() -> None:
     assert job.written == {"name": "p", "filename": "f", "rw": "randread", "time_based": "1", "runtime": "2s"}
 
 
+def test_options_are_shown_under_fio_s_own_names() -> None:
+    (job,) = parse("--name=p --filename=f --blockalign=8k --start_delay=1 --ratecycle=500").jobs
+    assert job.written == {"name": "p", "filename": "f", "ba": "8k", "startdelay": "1", "rate_cycle": "500"}
+
+
 def test_an_option_that_says_the_opposite_keeps_its_name_with_its_value() -> None:
     (job,) = parse("--buffered=1 --name=p --filename=f --buffered=0 --rwmixwrite=30 --rw=randrw").jobs
     assert (job.options.direct, job.options.rwmixread) == (True, 70)
@@ -249,7 +254,7 @@ def test_jobs_are_shown_as_a_command_line_that_means_the_same(tmp_path: Path) ->
 @given(st.lists(st.sampled_from(sorted({*SPECS, *COMMAND_OPTIONS, "name"})).flatmap(
     lambda name: st.sampled_from([f"--{name}", f"--{name}=1", f"--{name}=x", "1", "--", "-", f"--{name}="])
 ), max_size=8))  # fmt: skip
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_words_are_a_command_or_refused(words: list[str]) -> None:
     with contextlib.suppress(CommandLineError):
         # A dash alone would read what the test's own standard input has.

@@ -199,7 +199,7 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=8).map("\n".join) | st.text(max_size=80))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_jobs_or_refused(text: str) -> None:
     Path("job.fio").write_bytes(text.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(CommandLineError):
