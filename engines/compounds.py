@@ -302,6 +302,20 @@ def spell_names(_spec: OptionSpec, value: Names) -> str:
     return ":".join(BACKSLASH.sub(r"\\\\", name).replace(":", r"\:") for name in value)
 
 
+def read_one_name(spec: OptionSpec, text: str) -> str:
+    """Read what fio takes several of, separated by colons."""
+    names = read_names(spec, text)
+    if len(names) > 1:
+        raise ValueError(
+            f"{quoted(text)} names {len(names)}: one is supported; write a colon that belongs to it as \\:"
+        )
+    return names[0]
+
+
+def spell_one_name(spec: OptionSpec, value: str) -> str:
+    return spell_names(spec, (value,))
+
+
 def read_replayed(_spec: OptionSpec, text: str) -> Names:
     names = [REPLAY_ALIASES.get(name, name) for name in split_at(text.lower(), ",:")]
     for name in names:
@@ -467,12 +481,16 @@ NOTATIONS: Final[Mapping[Any, Notation]] = {
     tuple[str, Numbers]: Notation(read_memory_policy, spell_memory_policy, ":", "policy"),
     bytes: Notation(lambda _spec, text: parse_pattern(text), lambda _spec, value: spell_pattern(value), "", "pattern"),
 }
-REPLAY_NOTATION: Final = Notation(read_replayed, lambda _spec, value: ",".join(value), ",", "names")
+NOTATIONS_BY_NAME: Final[Mapping[str, Notation]] = {
+    "directory": Notation(read_one_name, spell_one_name, "", "name"),
+    "read_iolog": Notation(read_one_name, spell_one_name, "", "name"),
+    "replay_skip": Notation(read_replayed, lambda _spec, value: ",".join(value), ",", "names"),
+}
 
 
 def notation_of(spec: OptionSpec) -> Notation | None:
     """Return how an option of more than one value is written, None for any other."""
-    return REPLAY_NOTATION if spec.name == "replay_skip" else NOTATIONS.get(spec.kind)
+    return NOTATIONS_BY_NAME.get(spec.name) or NOTATIONS.get(spec.kind)
 
 
 def joined(notation: Notation, values: Iterable[str]) -> str:

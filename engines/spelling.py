@@ -57,6 +57,14 @@ ALIASES: Final[Mapping[str, str]] = {
     "timeout": "runtime",
     "wait_for_previous": "stonewall",
 }
+# fio's own name for an option, where ours is one of its others.
+NAMES_IN_FIO: Final[Mapping[str, str]] = {
+    "blockalign": "ba",
+    "hugepage_size": "hugepage-size",
+    "iodepth_batch_submit": "iodepth_batch",
+    "ratecycle": "rate_cycle",
+    "start_delay": "startdelay",
+}
 DIRECTIONS: Final = (
     "read", "write", "trim", "randread", "randwrite", "randtrim", "rw", "randrw", "trimwrite", "randtrimwrite",
 )  # fmt: skip
@@ -189,7 +197,7 @@ def read_compound(notation: Notation, spec: OptionSpec, value: object) -> Any:
         if spell_option(spec.name, spec.default):
             raise ValueError("needs a value")
         return spec.default
-    return notation.read(spec, text if spec.kind == Names else text.strip())
+    return notation.read(spec, text if spec.kind in (Names, str) else text.strip())
 
 
 def read_choice(spec: OptionSpec, value: object) -> str:
@@ -308,7 +316,7 @@ def spell_option(name: str, value: Any) -> str:
 def spell_options(options: JobOptions) -> list[str]:
     """Return `options` as arguments of a command line: rw, bs and what differs from fio's defaults."""
     return [
-        f"--{name}={spell_option(name, getattr(options, name))}"
+        f"--{NAMES_IN_FIO.get(name, name)}={spell_option(name, getattr(options, name))}"
         for name, spec in SPECS.items()
         if name in ("rw", "bs") or getattr(options, name) != spec.default
     ]

@@ -88,7 +88,7 @@ class JobSection:
 
     options: JobOptions
     written: dict[str, str]
-    """The job's own, without those of [global] or before --name."""
+    """The job's own, without those of [global] or before --name; as in fio, not the name of a [section]."""
     inherited: dict[str, str] = field(default_factory=dict)
     """Those that it has from there."""
 
@@ -184,6 +184,7 @@ class Reading:
             self.current = self.defaults
             return
         self.current = Settings()
+        self.current.add("name", name, "--name")
         self.jobs.append((name, self.defaults.copy(), self.current))
 
     def command(self) -> Command:
@@ -191,19 +192,27 @@ class Reading:
         written = [self.defaults, *(own for _, _, own in self.jobs)]
         errors = [error for settings in written for error in settings.errors]
         warnings = [warning for settings in written for warning in settings.warnings]
-        first_of_files = []
+        first_of_files: list[int] = []
+        names: list[str] = []
         shown = self.defaults.shown()
         for path in self.files:
             try:
-                file = job_file.read(path, self.defaults, self.environ, tuple(self.sections))
+                file = job_file.read(path, self.defaults, self.environ)
             except WrittenError as error:
                 errors.append(str(error))
                 continue
             # As in fio, each file waits for what came before it.
             first_of_files.append(len(self.jobs))
-            self.jobs += [(job.name, job.defaults, job.own) for job in file.jobs]
+            names += [job.name for job in file.jobs]
+            wanted = [job for job in file.jobs if not self.sections or job.name in self.sections]
+            self.jobs += [(job.name, job.defaults, job.own) for job in wanted]
             warnings += file.warnings
             shown.update(file.defaults.shown())
+        errors += [
+            f"--section: there is no section {name}: there are {', '.join(names) or 'none'}"
+            for name in self.sections
+            if name not in names
+        ]
         if errors:
             raise WrittenError("\n".join(errors))
         if not self.jobs:
@@ -241,9 +250,12 @@ class Reading:
             except WrittenError as error:
                 errors.append(str(error))
                 continue
+            if (reason := reason_not_to_wait(options.wait_for, [name for name, _, _ in self.jobs[:index]])) is not None:
+                place = {**defaults.by_option, **own.by_option}["wait_for"].place
+                errors.append(f"{place}: {reason}")
             if index in behind_a_wall:
                 options = msgspec.structs.replace(options, stonewall=True)
-            jobs.append(JobSection(options=options, written={"name": name, **own.shown()}, inherited=defaults.shown()))
+            jobs.append(JobSection(options=options, written=own.shown(), inherited=defaults.shown()))
         if errors:
             raise WrittenError("\n".join(dict.fromkeys(errors)))
         count = sum(job.options.numjobs for job in jobs)
@@ -338,12 +350,20 @@ def refuse_impossible(options: JobOptions, rw: object, is_readonly: bool) -> Non
         )
 
 
+def reason_not_to_wait(name: str, before: Sequence[str]) -> str | None:
+    """Return why a job cannot wait for the one of this name, None when it can."""
+    if not name or before.count(name) == 1:
+        return None
+    return f"{name} is the name of {'several jobs' if name in before else 'no job'} above this one"
+
+
 def shown(command: Command) -> str:
     """The jobs as a command line that means the same without job files."""
     words = ["iovigil", "run"]
     for job in command.jobs:
         options = {**job.inherited, **job.written}
+        options.pop("name", None)
         if job.options.stonewall:
             options["stonewall"] = "1"
-        words += [f"--name={options.pop('name')}", *(f"--{name}={value}" for name, value in options.items())]
+        words += [f"--name={job.options.name}", *(f"--{name}={value}" for name, value in options.items())]
     return shlex.join(words)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
 from iovigil.agent.fio.command_line import COMMAND_OPTIONS, REFUSED
 from iovigil.engines import foreign
 from iovigil.engines.options import SPECS
-from iovigil.engines.spelling import ALIASES, ENGINE_ALIASES, TRANSLATIONS, engine_names
+from iovigil.engines.spelling import ALIASES, ENGINE_ALIASES, NAMES_IN_FIO, TRANSLATIONS, engine_names
 
 COMMAND: Final = "python -m iovigil.agent.fio.compatibility > docs/fio-compatibility.md"
 # What iovigil has of its own.
 OURS_ALONE: Final = frozenset({"verify_header"})
-# fio's first name for an option, where ours is another.
-NAMES_OF_FIO: Final[Mapping[str, str]] = {
-    "blockalign": "ba",
-    "hugepage_size": "hugepage-size",
-    "iodepth_batch_submit": "iodepth_batch",
-    "ratecycle": "rate_cycle",
-    "start_delay": "startdelay",
-}
 # Commands that are taken without effect.
 IDLE_COMMANDS: Final = ("alloc-size", "eta-interval", "eta-newline")
 DIFFERENCES: Final[Sequence[tuple[str, str]]] = (
@@ -115,7 +107,7 @@ def taken() -> Iterator[str]:
     for name in SPECS:
         if name in OURS_ALONE:
             continue
-        first = NAMES_OF_FIO.get(name, name)
+        first = NAMES_IN_FIO.get(name, name)
         also = {name, *(alias for alias, option in ALIASES.items() if option == name and alias not in TRANSLATIONS)}
         yield row(code(first), ", ".join(code(alias) for alias in sorted(also - {first})))
     for name, translate in TRANSLATIONS.items():

@@ -129,16 +129,10 @@ class JobFile:
         yield from self.lines(found, chain)
 
 
-def read(path: str, defaults: Settings, environ: Mapping[str, str], sections: tuple[str, ...] = ()) -> JobFile:
+def read(path: str, defaults: Settings, environ: Mapping[str, str]) -> JobFile:
     """Return the jobs of a file below `defaults`; raise WrittenError."""
     file = JobFile(path, defaults, environ)
     file.read()
-    if sections:
-        names = [job.name for job in file.jobs]
-        file.jobs = [job for job in file.jobs if job.name in sections]
-        if missing := [name for name in sections if name not in names]:
-            known = ", ".join(names) or "none"
-            raise WrittenError(f"--section: {path} has no section {missing[0]}; there are: {known}")
     if not file.jobs:
         raise WrittenError(f"{path}: has no job: write [name] above its options")
     return file

@@ -10,6 +10,7 @@ from iovigil.engines.coherence import Inapplicable, check
 from iovigil.engines.options import SPECS, JobOptions, JobOptionsError, OptionError
 from iovigil.engines.spelling import (
     NAMED_AFTER_JOB,
+    NAMES_IN_FIO,
     TRANSLATIONS,
     canonical,
     effect_missing,
@@ -37,8 +38,9 @@ class Setting(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The name for results: ours, unless the value means something else under it."""
-        return self.name if self.name.replace("-", "_") in TRANSLATIONS else self.option
+        """The name for results, as fio has it: the option's, unless the value means something else under that."""
+        is_translated = self.name.replace("-", "_") in TRANSLATIONS
+        return self.name if is_translated else NAMES_IN_FIO.get(self.option, self.option)
 
 
 @dataclass

@@ -79,6 +79,11 @@ def test_given_options_keep_their_spelling_and_lose_their_alias() -> None:
     assert job.written == {"name": "p", "filename": "f", "rw": "randread", "time_based": "1", "runtime": "2s"}
 
 
+def test_options_are_shown_under_fio_s_own_names() -> None:
+    (job,) = parse("--name=p --filename=f --blockalign=8k --start_delay=1 --ratecycle=500").jobs
+    assert job.written == {"name": "p", "filename": "f", "ba": "8k", "startdelay": "1", "rate_cycle": "500"}
+
+
 def test_an_option_that_says_the_opposite_keeps_its_name_with_its_value() -> None:
     (job,) = parse("--buffered=1 --name=p --filename=f --buffered=0 --rwmixwrite=30 --rw=randrw").jobs
     assert (job.options.direct, job.options.rwmixread) == (True, 70)
@@ -216,9 +221,19 @@ def test_a_section_is_chosen_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("[global]\nsize=1m\n[one]\n[two]\n[three]\n")
     command = parse(f"--section=three {tmp_path}/a --section=one")
     assert [job.options.name for job in command.jobs] == ["one", "three"]
-    assert refusal(f"{tmp_path}/a --section=four") == (
-        f"--section: {tmp_path}/a has no section four; there are: one, two, three"
-    )
+    (tmp_path / "b").write_text("[four]\nsize=1m\n")
+    assert [job.options.name for job in parse(f"{tmp_path}/a {tmp_path}/b --section=four").jobs] == ["four"]
+    assert refusal(f"{tmp_path}/a --section=five") == "--section: there is no section five: there are one, two, three"
+
+
+def test_a_job_waits_for_one_job_above_it() -> None:
+    assert parse("--size=1m --name=a --name=b --wait_for=a").jobs[1].options.wait_for == "a"
+    for line, reason in (
+        ("--name=a --name=b --wait_for=c", "c is the name of no job above this one"),
+        ("--name=b --wait_for=a --name=a", "a is the name of no job above this one"),
+        ("--name=a --name=a --name=b --wait_for=a", "a is the name of several jobs above this one"),
+    ):
+        assert refusal(f"--size=1m {line}") == f"--wait_for: {reason}"
 
 
 def test_jobs_are_shown_as_a_command_line_that_means_the_same(tmp_path: Path) -> None:
@@ -239,7 +254,7 @@ def test_jobs_are_shown_as_a_command_line_that_means_the_same(tmp_path: Path) ->
 @given(st.lists(st.sampled_from(sorted({*SPECS, *COMMAND_OPTIONS, "name"})).flatmap(
     lambda name: st.sampled_from([f"--{name}", f"--{name}=1", f"--{name}=x", "1", "--", "-", f"--{name}="])
 ), max_size=8))  # fmt: skip
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_words_are_a_command_or_refused(words: list[str]) -> None:
     with contextlib.suppress(CommandLineError):
         # A dash alone would read what the test's own standard input has.
