@@ -248,27 +248,27 @@ def spell_distribution(_spec: OptionSpec, value: Distribution) -> str:
 
 
 def read_service(_spec: OptionSpec, text: str) -> Service:
-    """Read order:number; of zipf, pareto and normal the number is their parameter and stays with the name."""
+    """Read order:number; of zipf, pareto and normal the number is their parameter."""
     name, _, number = text.lower().partition(":")
     if name not in FILE_ORDERS:
         raise ValueError(f"{quoted(name)} is not one of {', '.join(FILE_ORDERS)}")
     order = FILE_ORDERS[name]
     if not number:
-        return order, 0
+        return order, 0.0
     if order in DISTRIBUTIONS:
         _, is_allowed, words = DISTRIBUTIONS[order]
         parameter = parse_decimal(number)
         if not is_allowed(parameter):
             raise ValueError(f"{name} takes {words}, not {number}")
-        return f"{order}:{spell_decimal(parameter)}", 0
+        return order, parameter
     if not re.fullmatch("[0-9]{1,9}", number, re.ASCII):
         raise ValueError(f"{quoted(number)} is not a number of I/Os")
-    return order, int(number)
+    return order, float(number)
 
 
 def spell_service(_spec: OptionSpec, value: Service) -> str:
     order, number = value
-    return f"{order}:{number}" if number else order
+    return f"{order}:{spell_decimal(number)}" if number else order
 
 
 def read_names(_spec: OptionSpec, text: str) -> Names:

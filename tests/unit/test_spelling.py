@@ -111,7 +111,7 @@ READ = [
     ("random_distribution", "zoned_abs:60/1m:40/1g", ("zoned_abs", 0.0, -1.0, ((60.0, 2.0**20), (40.0, 2.0**30)))),
     ("file_service_type", "random:4", ("random", 4)),
     ("file_service_type", "gauss", ("normal", 0)),
-    ("file_service_type", "zipf:1.10", ("zipf:1.1", 0)),
+    ("file_service_type", "zipf:1.10", ("zipf", 1.1)),
     ("filename", "/dev/sda:/dev/sdb", ("/dev/sda", "/dev/sdb")),
     ("filename", r"a\:b:c", ("a:b", "c")),
     ("filename", r"/dev/disk/by-label/my\x20disk", (r"/dev/disk/by-label/my\x20disk",)),
@@ -352,7 +352,7 @@ def distributions() -> st.SearchStrategy[Any]:
 
 def services() -> st.SearchStrategy[Any]:
     plain = st.tuples(st.sampled_from(["roundrobin", "sequential", "random"]), st.integers(0, 999_999_999))
-    named = st.tuples(st.sampled_from(["zipf", "pareto", "normal", "zipf:1.2", "normal:20"]), st.just(0))
+    named = st.sampled_from([("zipf", 0.0), ("pareto", 0.0), ("normal", 0.0), ("zipf", 1.2), ("normal", 20.0)])
     return plain | named
 
 
