@@ -27,20 +27,31 @@ if TYPE_CHECKING:
 
 
 def main(order_fd: int, stats_fd: int) -> int:
-    """Replace this process by the job; an exit status comes back only when that was not possible."""
+    """Replace this process by the job; an exit status comes back only when that was not possible, or not the purpose.
+
+    The purpose of an order is to `run` a job, to `lay_out` its files for later, or to `remove` those that its session
+    created.
+    """
     try:
         order = marshal.loads(os.pread(order_fd, os.fstat(order_fd).st_size, 0))
         die_with_parent(order["parent_pid"])
     except (OSError, ValueError, EOFError, TypeError, KeyError) as problem:
         return fail(exit_status.SETUP_FAILED, f"the order cannot be read: {problem}")
     try:
+        purpose = order.get("purpose", "run")
+        if purpose == "remove":
+            for wanted in order["targets"]:
+                guard.remove(wanted)
+            return exit_status.OK
         target_fds = prepare(order, order_fd)
+        if purpose == "lay_out":
+            return exit_status.OK
     except Refused as reason:
         return fail(exit_status.TARGET_REFUSED, str(reason))
     except OSError as problem:
         return fail(exit_status.TARGET_FAILED, in_words(problem))
     try:
-        for fd in (order_fd, stats_fd):
+        for fd in (order_fd, stats_fd, *order.get("extra_fds", {}).values()):
             os.set_inheritable(fd, True)
         child = os.path.join(PACKAGE, "engines", "child.py")
         fds = ":".join(map(str, target_fds))

@@ -1,8 +1,9 @@
-"""What a child is told: the target for the guard to admit, the job's options, the limits on the process."""
+"""What a child is told: the targets for the guard to admit, the job's options, the limits on the process."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -25,37 +26,90 @@ NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 
 
 def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
-    """The order for one run, in builtin types only: the child reads it with marshal."""
+    """The order for one run on one disk, in builtin types only: the child reads it with marshal."""
+    targets = [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)]
+    return order_of(targets, options, engine, layout_s(disk), names=[disk.path], file_bytes=disk.size)
+
+
+def order_of(
+    targets: Sequence[TargetOrder],
+    options: JobOptions,
+    engine: str,
+    allowance_s: float,
+    *,
+    number: int = 1,
+    names: Sequence[str] = (),
+    flow: tuple[int, int] | None = None,
+    file_bytes: int = 0,
+) -> dict[str, Any]:
+    """The order for a job on these targets; `number` is its place among the jobs of its session, from 1.
+
+    `names` is what an iolog calls them, `flow` the descriptor of the page that the jobs of a flow share and this
+    job's place there.
+    """
     options = msgspec.structs.replace(options, ioengine=engine)
     if engine == "cpuio" and not options.size:
         options = msgspec.structs.replace(options, size=ENDLESS_BYTES)
     return {
         "parent_pid": os.getpid(),
-        "number": 1,
-        "flow": None,
-        "names": [disk.path],
-        "targets": [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)],
+        "purpose": "run",
+        "number": number,
+        "flow": flow,
+        # One target that everything is replayed on answers to any name.
+        "names": None if options.replay_redirect else [*names],
+        "targets": [*targets],
         "engine": engine_location(engine),
         "options": options.native(),
-        "limits": limits(options, disk.size, layout_s(disk)),
+        "limits": limits(options, file_bytes or sum(wanted["size"] for wanted in targets), allowance_s),
     }
 
 
 def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> TargetOrder:
+    """What the guard is asked about the one target of a disk."""
     kind = kind_of(disk, is_probe_file=is_probe_file)
+    size = 0 if kind == "device" else disk.size
+    return target_order(disk.name, kind, disk.path, size, options, is_probe_file=kind == "file")
+
+
+def target_order(
+    disk: str,
+    kind: Literal["file", "device", "auto"],
+    path: str,
+    size: int,
+    options: JobOptions,
+    *,
+    is_probe_file: bool,
+    create_size: int = 0,
+    file_count: int = 1,
+    session: str = "",
+) -> TargetOrder:
+    """What the guard is asked about one of the files or devices of a job."""
     return {
-        "disk": disk.name,
+        "disk": disk,
         "kind": kind,
-        "path": disk.path,
-        "size": 0 if kind == "device" else disk.size,
-        "write": options.does_change,
+        "path": path,
+        "size": size,
+        "create_size": create_size or size,
+        "file_count": file_count,
+        "write": may_change(options),
         "read": options.does_read or options.reads_back or options.pre_read,
         "direct": options.direct,
-        "is_probe_file": kind == "file",
+        "sync": options.sync,
+        "is_probe_file": is_probe_file,
         "overwrite": options.overwrite,
         "fill_device": options.fill_device,
-        "must_exist": options.verify != "none" and not options.does_write,
+        "must_exist": (options.verify != "none" and not options.does_write) or options.verify_only,
+        "may_create": options.allow_file_create,
+        "is_scsi_generic": options.ioengine == "sg",
+        "session": session,
     }
+
+
+def may_change(options: JobOptions) -> bool:
+    """Whether what is on the target may change; a replay does whatever its log says, less what it is to leave out."""
+    if options.read_iolog:
+        return not {"write", "trim"} <= set(options.replay_skip)
+    return options.does_change
 
 
 def kind_of(disk: DiskSettings, *, is_probe_file: bool) -> Literal["file", "device", "auto"]:
@@ -67,7 +121,7 @@ def kind_of(disk: DiskSettings, *, is_probe_file: bool) -> Literal["file", "devi
 
 def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
     """Address space for the generation of every block that a verified job may write."""
-    return (options.size or size_bytes) // options.min_bs * 8 if options.reads_back else 0
+    return (max(options.size, 0) or size_bytes) // options.min_bs * 8 if options.reads_back else 0
 
 
 def buffer_bytes(options: JobOptions) -> int:

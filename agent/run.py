@@ -7,8 +7,9 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from iovigil.agent import order as orders
 from iovigil.agent.config import DiskSettings
@@ -19,12 +20,18 @@ from iovigil.agent.worker import LAUNCHER, Exit, Worker
 from iovigil.engines import exit_status
 from iovigil.engines.clock import Clock
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import StatsPage
+from iovigil.engines.stats import RunState, StatsPage
 
 log = logging.getLogger(__name__)
 
+RECHECK_S = 0.5  # how soon a released run notices that its deadline has begun
+
 NEXT_ENGINE = {"io_uring": "psync"}
 """What to use where the host does not allow an ioengine."""
+
+
+def order_for(disk: DiskSettings, options: JobOptions, is_probe_file: bool, engine: str) -> dict[str, Any]:
+    return orders.order(disk, options, engine, is_probe_file=is_probe_file)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,13 @@ class Run:
         *,
         is_probe_file: bool = True,
         on_start: Callable[[StatsPage], None] | None = None,
+        make_order: Callable[[str], dict[str, Any]] | None = None,
+        is_released: bool = True,
     ) -> None:
+        """`make_order` writes another order than that for one disk, given the I/O engine.
+
+        Without `is_released` the job waits, once it is ready, for `release`; until then it has no deadline.
+        """
         self.disk = disk
         self.entry = entry
         self.options: JobOptions = entry.options  # a reload may change the entry's
@@ -78,7 +91,11 @@ class Run:
         self.on_return: Callable[[], None] | None = None
         self._started_s = time.monotonic()
         self._tools = tools
-        self._is_probe_file = is_probe_file
+        # Not a method: a cycle would keep the page of a finished run until the next garbage collection.
+        self._make_order = make_order or partial(order_for, disk, self.options, is_probe_file)
+        self._is_released = is_released
+        self._allowed_from_ns = 0  # when the time it is given began
+        self._overdue = ""
         self._on_start = on_start
         self._page = StatsPage.private()
         self._worker: Worker | None = None
@@ -96,6 +113,22 @@ class Run:
         self._must_stop = True
         self._attention.set()
 
+    def release(self) -> None:
+        """Let the job begin its I/O; its time runs from now on."""
+        self._is_released = True
+        self._allowed_from_ns = time.monotonic_ns()
+        self._page.release()
+
+    def expire(self, text: str) -> None:
+        """End the run as one that has not done in time what `text` says."""
+        self._overdue = text
+        self._attention.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the job waits for `release`."""
+        return self._worker is not None and self._page.state == RunState.INITIALIZED
+
     def kill(self) -> None:
         """End the child now; for ways out on which nobody can wait for it."""
         if self._worker is not None:
@@ -103,6 +136,7 @@ class Run:
 
     async def execute(self, *, fallback: bool) -> RunResult:
         """Run to the end, on the next I/O engine if the host refuses this one."""
+        self._started_s = time.monotonic()
         while True:
             engine = self.entry.engine
             verdict = await self._attempt(engine)
@@ -140,14 +174,15 @@ class Run:
     def _start(self, engine: str) -> Worker:
         self._gone.clear()
         self._ending = None
-        if not self._must_stop:
+        if not self._must_stop and not self._overdue:
             self._attention.clear()
         # Pages are never closed by hand: a scrape may still read one. The last reference frees it.
         self._page = page = StatsPage.create()
         page.calibrate(self._tools.clock.source())
-        page.release()
-        order = orders.order(self.disk, self.options, engine, is_probe_file=self._is_probe_file)
-        worker = self._tools.spawn(order, page, self._tools.launcher)
+        if self._is_released:
+            page.release()
+        worker = self._tools.spawn(self._make_order(engine), page, self._tools.launcher)
+        self._allowed_from_ns = page.spawned_ns
         self._worker = worker
         loop = asyncio.get_running_loop()
         loop.add_reader(worker.pidfd, self._notice_end, loop, worker)
@@ -179,10 +214,10 @@ class Run:
 
     async def _see_out(self, worker: Worker) -> Verdict:
         """Wait for the child; when its time is over ask it to end, kill it, give it up."""
-        is_late = not await self._until_attention()
+        is_late = not await self._until_attention() or self._overdue != ""
         if self._ending is not None:
             return judge(self._ending, self._page, worker.messages)
-        late_text = f"not finished after {self._elapsed_s():.1f} s"
+        late_text = self._overdue or f"not finished after {self._elapsed_s():.1f} s"
         worker.request_stop(self._page)
         if ending := await self._ending_within(self._tools.patience.stop_s):
             if is_late:
@@ -195,12 +230,14 @@ class Run:
         if await self._ending_within(self._tools.patience.kill_s):
             return judge_late(self._page, f"{late_text}: killed")
         text = f"{late_text}, and child {worker.pid} does not end on SIGKILL: the disk is left alone until it does"
+        if worker.state == "D":
+            text += "; unkillable (D state)"
         return judge_late(self._page, text)
 
     async def _until_attention(self) -> bool:
         """Whether the child went, or has to go, before its deadline."""
         while True:
-            left_s = self._left_s()
+            left_s = self._left_s() if self._is_released else RECHECK_S
             if left_s is not None and left_s <= 0:
                 return False
             with contextlib.suppress(TimeoutError):
@@ -223,12 +260,12 @@ class Run:
         if not self.options.longest_us:
             return None
         now_ns = time.monotonic_ns()
-        set_up_s = ((self._page.first_io_ns or now_ns) - self._page.spawned_ns) / 1e9
+        set_up_s = ((self._page.first_io_ns or now_ns) - self._allowed_from_ns) / 1e9
         allowed_s = min(set_up_s, orders.layout_s(self.disk))
         return allowed_s + self.options.longest_us / 1e6 + self._tools.patience.run_s - self._elapsed_s(now_ns)
 
     def _elapsed_s(self, now_ns: int | None = None) -> float:
-        return ((now_ns or time.monotonic_ns()) - self._page.spawned_ns) / 1e9
+        return ((now_ns or time.monotonic_ns()) - self._allowed_from_ns) / 1e9
 
     def _result(self, engine: str, verdict: Verdict) -> RunResult:
         # Counted back from the end: a clock that was set in between must not change how long the run took.

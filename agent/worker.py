@@ -55,7 +55,7 @@ class Worker:
 
     @classmethod
     def spawn(cls, order: Mapping[str, Any], page: StatsPage, launcher: Path = LAUNCHER) -> "Worker":
-        """Start a child on an order. Raises OSError.
+        """Start a child on an order, with the descriptors that it names under extra_fds. Raises OSError.
 
         Call it from the main thread: the child dies with the *thread* that made it (PR_SET_PDEATHSIG).
         """
@@ -72,7 +72,7 @@ class Worker:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 close_fds=True,
-                pass_fds=(order_fd, page.fileno()),
+                pass_fds=(order_fd, page.fileno(), *order.get("extra_fds", {}).values()),
                 start_new_session=True,
                 env=ENVIRONMENT,
             )
@@ -87,6 +87,15 @@ class Worker:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def state(self) -> str:
+        """The kernel's letter for what the process does: D waits where no signal reaches it. Empty when it is gone."""
+        try:
+            text = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return text.rpartition(")")[2].split()[0]
 
     @property
     def stderr_fd(self) -> int:

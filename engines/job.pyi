@@ -2,8 +2,8 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from iovigil.engines.flow import FlowPage
-from iovigil.engines.setup_error import SetupError as SetupError
 from iovigil.engines.loading import EngineLocation
+from iovigil.engines.setup_error import SetupError as SetupError
 from iovigil.engines.stats import StatsPage
 
 @final

@@ -1,31 +1,39 @@
-"""`iovigil run`: one job on one target, from options in fio's spelling, now."""
+"""`iovigil run`: jobs from options in fio's spelling, or a job file, now."""
 
 import argparse
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 from rich.console import Console
 
-from iovigil.agent import order
-from iovigil.agent.config import DiskSettings
-from iovigil.agent.fio import command_line, json_output, summary, usage
+from iovigil.agent.disks.utilisation import Utilisation, lines
+from iovigil.agent.fio import bandwidth_log, command_line, json_output, summary, terse, usage
 from iovigil.agent.fio.command_line import Command, CommandLineError
+from iovigil.agent.fio.groups import Entry, entry_of
 from iovigil.agent.fio.progress import ProgressLine
-from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult
-from iovigil.agent.order import NO_TARGET_ENGINES
-from iovigil.agent.supervisor import Supervisor
+from iovigil.agent.idle_cpu import Idleness, IdleProfile, Mode, ProfileError, calibrate
+from iovigil.agent.run import Tools
+from iovigil.agent.session.plan import PlanError, plan
+from iovigil.agent.session.session import PATIENCE, Session
+from iovigil.engines.clock import Clock
+from iovigil.engines.stats import Counter
 
 NAME: Final = "run"
-HELP: Final = "run one job on one device or file, from options in fio's spelling"
+HELP: Final = "run jobs on devices or files, from options in fio's spelling"
 
-INTERRUPTED: Final = 128  # fio's status after SIGINT and SIGTERM, whatever the job achieved
+INTERRUPTED: Final = 128  # fio's status after SIGINT and SIGTERM, whatever the jobs achieved
+MOST_FAILURES: Final = 127  # what a shell can tell from a signal
 PROGRESS_INTERVAL_S: Final = 0.25
+FORMAT_ORDER: Final = ("terse", "json", "json+", "normal")  # in which fio writes several
+JSON_FORMATS: Final = ("json", "json+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,105 +51,183 @@ def main(args: argparse.Namespace) -> int:
         command = command_line.parse(args.words)
         for warning in command.warnings:
             complain(warning)
-        refuse_unfinished(command)
         if command.showcmd:
             print(command_line.shown(command))
         if command.showcmd or command.parse_only:
             return 0
+        if command.idle_prof == "calibrate":
+            print("\n".join(asyncio.run(calibrate()).lines("calibrate")))
+            return 0
+        # What a job leaves behind is known by this word as the work of this session.
+        plans = plan(command.jobs, secrets.token_hex(16), is_readonly=command.is_readonly)
         with output_of(command) as output:
-            result, is_interrupted = asyncio.run(OneRun(command).conduct())
-            report(command, result, output)
-    except CommandLineError as error:
+            tools = Tools(clock=Clock(), patience=PATIENCE)
+            session = Session(plans, tools, aux_path=command.aux_path)
+            conduct = Conduct(command, session, output)
+            asyncio.run(conduct.conduct())
+            conduct.report()
+    except (CommandLineError, PlanError, ProfileError) as error:
         complain(str(error))
         return 1
-    if is_interrupted:
+    if conduct.session.is_interrupted:
         return INTERRUPTED
-    return 0 if result.is_success else 1
+    return min(conduct.session.failures, MOST_FAILURES)
 
 
-def refuse_unfinished(command: Command) -> None:
-    """Refuse what can be asked for and is not done yet. Raises CommandLineError."""
-    if command.showcmd or command.parse_only:
-        return
-    options = command.jobs[0].options
-    if len(command.jobs) > 1 or options.numjobs > 1:
-        raise CommandLineError("--name: more than one job at a time is not supported yet")
-    if len(command.output_formats) > 1 or "terse" in command.output_formats:
-        raise CommandLineError("--output-format: terse, and more than one, are not supported yet")
-    if options.ioengine not in NO_TARGET_ENGINES and len(options.filename) != 1:
-        raise CommandLineError("--filename is missing: it names the one device or file to work on")
+class Conduct:
+    """A session with a person or a script before it: signals, progress, results in between and at the end."""
 
-
-def filename_of(command: Command) -> str:
-    return (*command.jobs[0].options.filename, "")[0]
-
-
-class OneRun:
-    """A run on the agent's own road, with a supervisor that has nothing else to do."""
-
-    def __init__(self, command: Command) -> None:
-        options = command.jobs[0].options
-        filename = filename_of(command)
-        name = filename or options.ioengine
-        size = options.offset + options.size if options.size else 0
+    def __init__(self, command: Command, session: Session, output: TextIO) -> None:
         self.command = command
-        self.disk = DiskSettings(name=name, file=filename, size=size)
-        self.entry = ProbeEntry(
-            disk=name,
-            probe=options.name,
-            options=options,
-            interval_s=0.0,
-            timeout_s=order.timeout_s(options),
-            engine=options.ioengine,
-        )
-        ledger = Ledger(disks={name: DiskEntry(name=name)}, probes={(name, options.name): self.entry})
-        self.supervisor = Supervisor(ledger, max_workers=1)
-        self.signals = 0
+        self.session = session
+        self.output = output
+        self.intervals: list[dict[str, Any]] = []
+        self._bandwidth: list[bandwidth_log.Sample] = []
+        self._idleness: Idleness | None = None
+        self._began_s = 0.0
+        wanted = [job.plan for job in session.jobs if job.plan.options.disk_util]
+        self._utilisation = Utilisation(path for plan in wanted for path in plan.paths)
 
-    async def conduct(self) -> tuple[RunResult, bool]:
-        """The result, and whether a signal cut the run short."""
-        # The supervisor logs for the agent's journal; here the same is said in the results and by `report`.
+    async def conduct(self) -> None:
+        # Runs log for the agent's journal; here the same is said in the results and by `report`.
         logging.getLogger("iovigil").setLevel(logging.CRITICAL)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.interrupt)
-        messages: list[str] = []
-        run = asyncio.ensure_future(
-            # No fallback: whoever names an engine wants its figures, not another's.
-            self.supervisor.run(self.disk, self.entry, fallback=False, is_probe_file=False, on_messages=messages.extend)
-        )
-        await self.watch(run)
-        result = await run
-        # The message of the result repeats what the child said last.
-        for message in messages:
-            if not result.message or result.message not in message:
-                print(message, file=sys.stderr)
-        return result, self.signals > 0
+            loop.add_signal_handler(number, self.session.interrupt)
+        loop.add_signal_handler(signal.SIGUSR1, self.interim)
+        self._began_s = time.monotonic()
+        self.sample_bandwidth()
+        profile = await self.start_profile()
+        session = loop.create_task(self.session.conduct())
+        tickers = [loop.create_task(ticker) for ticker in self.tickers()]
+        try:
+            await session
+            if profile is not None:
+                self._idleness = await profile.end()
+        except ProfileError as error:
+            raise CommandLineError(str(error)) from None
+        finally:
+            if profile is not None:
+                await profile.close()
+            for ticker in tickers:
+                ticker.cancel()
+            await asyncio.gather(*tickers, return_exceptions=True)
 
-    def interrupt(self) -> None:
-        """End the job gracefully at the first signal, at once at the next."""
-        self.signals += 1
-        run = {(self.entry.disk, self.entry.probe)}
-        if self.signals == 1:
-            self.supervisor.request_stop(run)
-        else:
-            self.supervisor.kill(run)
+    async def start_profile(self) -> IdleProfile | None:
+        """What finds out how idle the CPUs are meanwhile. Raises CommandLineError."""
+        if not self.command.idle_prof:
+            return None
+        try:
+            profile = await IdleProfile.start()
+        except ProfileError as error:
+            raise CommandLineError(str(error)) from None
+        profile.begin()
+        return profile
 
-    async def watch(self, run: asyncio.Future[RunResult]) -> None:
-        """Show progress on a terminal until the run has ended."""
+    def tickers(self) -> Iterator[Any]:
+        """What is done every so often while the session lasts."""
+        if self.command.status_interval_s:
+            yield every(self.command.status_interval_s, self.interim)
+        if self.command.bandwidth_log:
+            yield every(bandwidth_log.INTERVAL_S, self.sample_bandwidth)
         console = Console(stderr=True)
-        if self.command.eta == "never" or not (self.command.eta == "always" or console.is_terminal):
-            await asyncio.wait([run])
-            return
-        with ProgressLine(self.entry.options, console) as line:
-            while not (await asyncio.wait([run], timeout=PROGRESS_INTERVAL_S))[0]:
-                if self.entry.live is not None:
-                    line.update(self.entry.live)
+        is_wanted = self.command.eta == "always" or (self.command.eta == "auto" and console.is_terminal)
+        if is_wanted and console.is_terminal:
+            yield self.show_progress(console)
+
+    def sample_bandwidth(self) -> None:
+        pages = [job.page for job in self.session.jobs]
+        reads, writes, trims = (sum(page.counter(Counter.BYTES, ddir) for page in pages) for ddir in range(3))
+        elapsed_ms = round((time.monotonic() - self._began_s) * 1000)
+        self._bandwidth.append(bandwidth_log.Sample(elapsed_ms, (reads, writes, trims)))
+
+    def write_bandwidth_logs(self) -> None:
+        """Raises CommandLineError."""
+        self.sample_bandwidth()
+        for name, text in zip(bandwidth_log.FILES, bandwidth_log.texts(self._bandwidth), strict=True):
+            path = Path(self.command.aux_path, name)
+            try:
+                path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise CommandLineError(f"--bandwidth-log: {path}: {error.strerror}") from None
+
+    async def show_progress(self, console: Console) -> None:
+        with ProgressLine(self.session.jobs, console) as line:
+            await every(PROGRESS_INTERVAL_S, line.update)
+
+    def entries(self) -> list[Entry]:
+        return [entry_of(job.plan, job.snapshot(), job.steady) for job in self.session.jobs]
+
+    def interim(self) -> None:
+        """Results so far: text at once, JSON into the one document that is written at the end."""
+        entries = self.entries()
+        for name in self.formats():
+            if name in JSON_FORMATS:
+                self.intervals.append(json_output.interval(entries, with_bins=name == "json+"))
+            else:
+                self.write(name, entries)
+        self.output.flush()
+
+    def report(self) -> None:
+        """The results, and on stderr what a reader of the output alone may miss."""
+        entries = self.entries()
+        for name in self.formats():
+            self.write(name, entries)
+        self.output.flush()
+        if self.command.bandwidth_log:
+            self.write_bandwidth_logs()
+        for job in self.session.jobs:
+            result = job.snapshot()
+            if job.warning:
+                complain(f"{job.plan.name}: {job.warning}")
+            for message in job.run.messages:
+                # The message of the result repeats what the child said last.
+                if not result.message or result.message not in message:
+                    print(message, file=sys.stderr)
+            # Results that go elsewhere leave a person at the terminal, or in a log, without a word.
+            if result.failure is not None and not ("normal" in self.formats() and not self.command.output):
+                complain(f"{job.plan.name} failed: {summary.cause(result)}")
+
+    def formats(self) -> list[str]:
+        wanted = set(self.command.output_formats)
+        if "json+" in wanted:
+            wanted.discard("json")  # json+ is json and more
+        return [name for name in FORMAT_ORDER if name in wanted]
+
+    def write(self, name: str, entries: list[Entry]) -> None:
+        mode = cast("Mode", self.command.idle_prof)
+        match name:
+            case "normal":
+                text = summary.render(entries)
+                if self._idleness is not None:
+                    text += "".join(f"{line}\n" for line in ("", *self._idleness.lines(mode)))
+                if rows := self._utilisation.rows():
+                    text += "\nDisk stats (read/write):\n" + "".join(f"{line}\n" for line in lines(rows))
+            case "terse":
+                text = terse.render(entries, self.command.terse_version, self._utilisation.rows())
+            case _:
+                text = json_output.render(
+                    json_output.document(
+                        entries,
+                        self.command.global_options,
+                        with_bins=name == "json+",
+                        disk_util=self._utilisation.rows(),
+                        intervals=self.intervals,
+                        cpu_idleness=self._idleness.document(mode) if self._idleness is not None else None,
+                    )
+                )
+        self.output.write(text)
+
+
+async def every(interval_s: float, act: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        act()
 
 
 @contextlib.contextmanager
 def output_of(command: Command) -> Iterator[TextIO]:
-    """Where results go; opened before the job starts, lest its work be lost. Raises CommandLineError."""
+    """Where results go; opened before the jobs start, lest their work be lost. Raises CommandLineError."""
     if not command.output:
         yield sys.stdout
         return
@@ -151,22 +237,6 @@ def output_of(command: Command) -> Iterator[TextIO]:
         raise CommandLineError(f"--output: {command.output}: {error.strerror}") from None
     with file:
         yield file
-
-
-def report(command: Command, result: RunResult, output: TextIO) -> None:
-    (output_format,) = command.output_formats
-    job = command.jobs[0]
-    if output_format == "normal":
-        output.write(summary.render(result, filename_of(command)))
-    else:
-        with_bins = output_format == "json+"
-        output.write(json_output.render(result, command.global_options, job.written, with_bins))
-    output.flush()
-    if output_format == "normal" and not command.output:
-        return
-    # Results that go elsewhere leave a person at the terminal, or in a log, without a word.
-    if result.failure is not None:
-        complain(f"{job.options.name} failed: {summary.cause(result)}")
 
 
 def complain(text: str) -> None:

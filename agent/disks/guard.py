@@ -29,14 +29,25 @@ if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
         path: str
         size: int
         """Bytes the file must have; 0 takes it as it is."""
+        create_size: int
+        """Bytes that a file which is created gets: what the longest of the jobs that share it needs."""
+        file_count: int
+        """How many files share the size of the job."""
         read: bool
         write: bool
+        """Whether what is there may change; a trim changes it as a write does."""
         direct: bool
+        sync: Literal["none", "sync", "dsync"]
         is_probe_file: bool
         overwrite: bool
         fill_device: bool
         must_exist: bool
         """What the job reads has to be there already; nothing is made for it."""
+        may_create: bool
+        is_scsi_generic: bool
+        """Whether the I/O engine works through /dev/sg*."""
+        session: str
+        """Token of the invocation of `iovigil run`; empty where there is none."""
 
 
 BLKSSZGET = 0x1268
@@ -44,8 +55,11 @@ BLKSSZGET = 0x1268
 # Marks a file that `iovigil run` created. Not a footer: fio may work on the same file, whole.
 RUN_MARK = "user.iovigil"
 RUN_MARK_VALUE = b"run"
+# Beside it the token of the invocation that created the file: its other jobs may write there, and may remove it.
+SESSION_MARK = "user.iovigil.session"
 
 CLAIM_S = 1.0
+SCSI_GENERIC_MAJOR = 21
 
 
 class Target:
@@ -69,10 +83,12 @@ def admit(order: TargetOrder, options: Mapping[str, Any]) -> Target:
     """
     path = order["path"]
     kind = order["kind"]
-    if kind == "auto":
-        kind = "device" if is_block_device(path) else "file"
+    if kind == "auto" and is_block_device(path):
+        kind = "device"
     if kind == "device":
         target = admit_device(order)
+    elif kind == "auto" and order["is_scsi_generic"] and is_scsi_generic(path):
+        target = admit_scsi_generic(order)
     elif order["is_probe_file"]:
         target = admit_probe_file(order)
     else:
@@ -118,7 +134,7 @@ def admit_device(order: TargetOrder) -> Target:
         mode = os.fstat(pin).st_mode
         if not stat.S_ISBLK(mode):
             raise Refused(f"{path} is {description(mode)}, not a block device")
-        fd = reopened(pin, path, os.O_RDONLY | direct_flag(order))
+        fd = reopened(pin, path, os.O_RDONLY | flags_of(order))
         try:
             if not stat.S_ISBLK(os.fstat(fd).st_mode) or os.fstat(fd).st_rdev != os.fstat(pin).st_rdev:
                 raise Refused(f"{path} became another device while it was opened")
@@ -134,6 +150,26 @@ def admit_device(order: TargetOrder) -> Target:
         os.close(pin)
 
 
+def admit_scsi_generic(order: TargetOrder) -> Target:
+    """Admit a disk by its SCSI generic node, which is a character device: for reading, and never for more."""
+    path = order["path"]
+    if order["write"]:
+        raise Refused(f"{path}: raw devices are read-only in this version; use a probe file")
+    if order["size"] <= 0:
+        raise Refused(f"{path}: a SCSI generic device does not tell its size: the job needs --size")
+    pin = pinned(path)
+    if pin < 0:
+        raise Refused(f"there is no device {path}")
+    try:
+        status = os.fstat(pin)
+        if not stat.S_ISCHR(status.st_mode) or os.major(status.st_rdev) != SCSI_GENERIC_MAJOR:
+            raise Refused(f"{path} is {description(status.st_mode)}, not a SCSI generic device")
+        fd = reopened(pin, path, os.O_RDONLY)
+    finally:
+        os.close(pin)
+    return Target(fd, order["size"], path, "device", is_writable=False)
+
+
 def admit_probe_file(order: TargetOrder) -> Target:
     path, size = order["path"], order["size"]
     require_own_place(order)
@@ -145,7 +181,7 @@ def admit_probe_file(order: TargetOrder) -> Target:
         raise Refused(f"{path} was removed as soon as it was created")
     try:
         check_probe_file(pin, order)
-        fd = reopened(pin, path, access(order) | direct_flag(order))
+        fd = reopened(pin, path, access(order) | flags_of(order))
     finally:
         os.close(pin)
     if order["write"]:
@@ -226,12 +262,12 @@ def admit_file(order: TargetOrder) -> Target:
             check_may_overwrite(pin, order)
         elif status.st_size < order["size"]:
             raise Refused(f"{path} has {status.st_size} bytes, and the job is to read {order['size']}: lower size")
-        fd = reopened(pin, path, access(order) | direct_flag(order))
+        fd = reopened(pin, path, access(order) | flags_of(order))
     finally:
         os.close(pin)
     try:
         if os.fstat(fd).st_size < order["size"] and not order["fill_device"]:
-            layout.extend(fd, path, order["size"])
+            layout.extend(fd, path, order["create_size"])
         size = 0 if order["fill_device"] else order["size"] or os.fstat(fd).st_size
         if size == 0 and not order["fill_device"]:
             raise Refused(f"{path} is empty: the job needs --size")
@@ -250,22 +286,24 @@ def create_file(order: TargetOrder) -> None:
     if order["must_exist"]:
         # Its random contents would all be taken for corruption.
         raise Refused(f"{path} does not exist: there is nothing to verify")
+    if not order["may_create"]:
+        raise Refused(f"{path} does not exist, and allow_file_create=0 forbids to create it")
     if order["fill_device"] and order["write"]:
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         except (FileNotFoundError, NotADirectoryError):
             raise Refused(f"{path} cannot be created: there is no directory {os.path.dirname(path)}") from None
-    elif order["size"] <= 0:
+    elif order["create_size"] <= 0:
         raise Refused(f"{path} does not exist: to create it, the job needs --size")
     else:
-        layout.create(path, order["size"], has_data=order["read"], mode=0o644)
-    mark_as_run_file(path)
+        layout.create(path, order["create_size"], has_data=order["read"], mode=0o644)
+    mark_as_run_file(path, order["session"])
 
 
 def check_may_overwrite(pin: int, order: TargetOrder) -> None:
-    """Raise Refused unless the user said so, or `iovigil run` made the file with this very size."""
+    """Raise Refused unless the user said so, or `iovigil run` made the file: with this very size, or just now."""
     path = order["path"]
-    if order["overwrite"]:
+    if order["overwrite"] or is_of_session(pin, order["session"]):
         return
     status = os.fstat(pin)
     try:
@@ -274,37 +312,88 @@ def check_may_overwrite(pin: int, order: TargetOrder) -> None:
         is_ours = False
     if not is_ours:
         raise Refused(f"{path} exists and was not created by iovigil: --overwrite=1 allows the job to write into it")
-    if status.st_size != order["size"]:
+    if status.st_size != order["create_size"]:
         raise Refused(
-            f"{path} has {status.st_size} bytes, not the {order['size']} of this job: "
+            f"{path} has {status.st_size} bytes, not the {order['create_size']} of this job: "
             "--overwrite=1 allows it to write into the file, or remove it"
         )
 
 
-def mark_as_run_file(path: str) -> bool:
+def is_of_session(pin: int, session: str) -> bool:
+    """Whether another job of the same session has created the file."""
+    if not session:
+        return False
+    try:
+        return os.getxattr(f"/proc/self/fd/{pin}", SESSION_MARK) == session.encode()
+    except OSError:
+        return False
+
+
+def remove(order: TargetOrder) -> None:
+    """Remove the file if this session created it; any other is left alone, and so is one that has gone."""
+    path = order["path"]
+    pin = pinned(path, os.O_NOFOLLOW)
+    if pin < 0:
+        return
+    try:
+        status = os.fstat(pin)
+        if not stat.S_ISREG(status.st_mode) or not is_of_session(pin, order["session"]):
+            return
+        directory_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            name = os.path.basename(path)
+            if os.path.samestat(os.stat(name, dir_fd=directory_fd, follow_symlinks=False), status):
+                os.unlink(name, dir_fd=directory_fd)
+        finally:
+            os.close(directory_fd)
+    finally:
+        os.close(pin)
+
+
+def mark_as_run_file(path: str, session: str = "") -> bool:
     """Whether the mark holds; a filesystem without extended attributes takes none, and --overwrite=1 is needed then."""
     try:
         os.setxattr(path, RUN_MARK, RUN_MARK_VALUE, follow_symlinks=False)
+        if session:
+            os.setxattr(path, SESSION_MARK, session.encode(), follow_symlinks=False)
     except OSError:
         return False
     return True
 
 
 def check_region(target: Target, order: TargetOrder, options: Mapping[str, Any]) -> None:
-    """Raise Refused where the job's offset, size or block size cannot be served by the target."""
-    offset, size, bs = options["offset"], options["size"], max(options["bs"])
-    if target.size and offset + max(size, bs) > target.size:
+    """Raise Refused where the job's offset, size or longest I/O cannot be served by the target.
+
+    A negative offset or size is a share of the target in per cent, which no target is too small for.
+    """
+    offset, size = max(options["offset"], 0), max(options["size"], 0) // order["file_count"]
+    shortest, longest = io_lengths(options)
+    if target.size and offset + max(size, longest) > target.size:
+        shared = f" ({order['file_count']} files share size)" if order["file_count"] > 1 else ""
         raise Refused(
-            f"{target.path} has {target.size} bytes: offset={offset}, size={size} and bs={bs} reach beyond its end"
+            f"{target.path} has {target.size} bytes: offset={offset}, size={size}{shared} "
+            f"and bs={longest} reach beyond its end"
         )
     if target.kind != "device" or not order["direct"]:
         return
     block = logical_block_size(target.fd)
-    for name, value in (("bs", bs), ("offset", offset), ("size", size)):
+    for name, value in (("bs", shortest), ("bs", longest), ("offset", offset), ("size", size)):
         if value % block:
             raise Refused(
                 f"{target.path} has blocks of {block} bytes: {name}={value} is no multiple, as direct=1 needs"
             )
+
+
+def io_lengths(options: Mapping[str, Any]) -> tuple[int, int]:
+    """The shortest and the longest I/O of the directions that the job uses."""
+    direction = options["direction"]
+    uses = (
+        direction in ("read", "randread", "rw", "randrw"),
+        direction in ("write", "randwrite", "rw", "randrw", "trimwrite", "randtrimwrite"),
+        "trim" in direction,
+    )
+    used = [bounds for bounds, is_used in zip(options["lengths"], uses, strict=True) if is_used]
+    return min(least for least, _ in used), max(most for _, most in used)
 
 
 def logical_block_size(fd: int) -> int:
@@ -322,6 +411,14 @@ def is_block_device(path: str) -> bool:
         return stat.S_ISBLK(os.stat(path).st_mode)
     except FileNotFoundError:
         return False
+
+
+def is_scsi_generic(path: str) -> bool:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == SCSI_GENERIC_MAJOR
 
 
 def pinned(path: str, flags: int = 0) -> int:
@@ -354,8 +451,10 @@ def access(order: TargetOrder) -> int:
     return os.O_RDWR if order["write"] else os.O_RDONLY
 
 
-def direct_flag(order: TargetOrder) -> int:
-    return os.O_DIRECT if order["direct"] else 0
+def flags_of(order: TargetOrder) -> int:
+    """How the target is opened, beside its access: past the page cache, or waiting for the medium."""
+    waiting = {"none": 0, "sync": os.O_SYNC, "dsync": os.O_DSYNC}[order["sync"]]
+    return waiting | (os.O_DIRECT if order["direct"] else 0)
 
 
 def require_plain(path: str, status: os.stat_result, what: str) -> None:

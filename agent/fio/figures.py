@@ -5,21 +5,69 @@ import errno
 from collections.abc import Mapping
 from typing import Final
 
-from iovigil.engines.stats import Counter, Mismatch, StatsPage
+from iovigil.agent.fio.groups import added
+from iovigil.agent.ledger import Failure, RunResult
+from iovigil.engines.latency import Histogram
+from iovigil.engines.stats import Counter, Mismatch, RateSamples, StatsPage
 
+Directions = tuple[int, ...]
+"""Directions of data that are shown as one."""
+READ: Final[Directions] = (0,)
+WRITE: Final[Directions] = (1,)
+TRIM: Final[Directions] = (2,)
+MIXED: Final[Directions] = (0, 1, 2)
 DIRECTIONS: Final[Mapping[str, int]] = {"read": 0, "write": 1, "trim": 2}
 SYNC: Final = 3
 
+# A run that never began has no errno of its own, yet a script that reads nothing but `error` must see it.
+ERROR_OF_FAILURE: Final[Mapping[Failure, int]] = {
+    Failure.IO_ERROR: errno.EIO,
+    Failure.VERIFY: errno.EILSEQ,
+    Failure.RATE_MIN: errno.EIO,
+    Failure.TIMEOUT: errno.ETIMEDOUT,
+    Failure.CRASH: errno.ECHILD,
+    Failure.REFUSED: errno.EPERM,
+    Failure.SETUP: errno.EINVAL,
+}
 
-def runtime_ms(page: StatsPage, ddir: int) -> int:
-    return rounded_up_ms(page.runtime_ns(ddir))
+
+def error_of(result: RunResult) -> int:
+    """errno of the failure; 0 only for a run that succeeded."""
+    if result.failure is None:
+        return result.page.error
+    return result.page.error or result.page.first_error or ERROR_OF_FAILURE[result.failure]
+
+
+def total(page: StatsPage, counter: Counter, ddirs: Directions) -> int:
+    return sum(page.counter(counter, ddir) for ddir in ddirs)
+
+
+def histogram(page: StatsPage, kind: int, ddirs: Directions) -> Histogram:
+    merged = Histogram()
+    for ddir in ddirs:
+        merged.merge(page.histogram(kind, ddir))
+    return merged
+
+
+def bw_samples(page: StatsPage, ddirs: Directions) -> RateSamples:
+    return added(page.bw_samples(ddir) for ddir in ddirs)
+
+
+def iops_samples(page: StatsPage, ddirs: Directions) -> RateSamples:
+    return added(page.iops_samples(ddir) for ddir in ddirs)
+
+
+def runtime_ms(page: StatsPage, ddirs: Directions) -> int:
+    return rounded_up_ms(max(page.runtime_ns(ddir) for ddir in ddirs))
 
 
 def job_runtime_ms(page: StatsPage) -> int:
-    """How long the job measured; of a job that was killed, how long its longest direction did."""
+    """How long the job measured, a group all its jobs together; of a killed job, how long its longest direction did."""
+    if measured_ns := getattr(page, "measured_ns", 0):
+        return rounded_up_ms(measured_ns)
     if page.ended_ns > page.epoch_ns > 0:
         return rounded_up_ms(page.ended_ns - page.epoch_ns)
-    return max(runtime_ms(page, ddir) for ddir in DIRECTIONS.values())
+    return runtime_ms(page, MIXED)
 
 
 def rounded_up_ms(ns: int) -> int:
@@ -27,18 +75,18 @@ def rounded_up_ms(ns: int) -> int:
     return (ns // 1000 + 999) // 1000
 
 
-def bytes_per_second(page: StatsPage, ddir: int) -> int:
-    ms = runtime_ms(page, ddir)
-    return page.counter(Counter.BYTES, ddir) * 1000 // ms if ms else 0
+def bytes_per_second(page: StatsPage, ddirs: Directions) -> int:
+    ms = runtime_ms(page, ddirs)
+    return total(page, Counter.BYTES, ddirs) * 1000 // ms if ms else 0
 
 
-def ios_per_second(page: StatsPage, ddir: int) -> float:
-    ms = runtime_ms(page, ddir)
-    return page.counter(Counter.IOS, ddir) * 1000 / ms if ms else 0.0
+def ios_per_second(page: StatsPage, ddirs: Directions) -> float:
+    ms = runtime_ms(page, ddirs)
+    return total(page, Counter.IOS, ddirs) * 1000 / ms if ms else 0.0
 
 
 def verified_bytes(page: StatsPage) -> int:
-    return sum(page.counter(Counter.VERIFIED_BYTES, ddir) for ddir in DIRECTIONS.values())
+    return total(page, Counter.VERIFIED_BYTES, MIXED)
 
 
 def mismatches(page: StatsPage) -> dict[str, int]:

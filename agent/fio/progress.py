@@ -1,9 +1,10 @@
-"""The line on a terminal that shows how far a running job is."""
+"""The line on a terminal that shows how far running jobs are."""
 
 import time
+from collections import Counter as Counted
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -22,11 +23,24 @@ class Sample(NamedTuple):
     bytes: int
 
 
-class ProgressLine:
-    """Shows one job; `update` whenever there is something new, between entering and leaving the context."""
+class Watched(Protocol):
+    """What the line asks of a job."""
 
-    def __init__(self, options: JobOptions, console: Console, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._options = options
+    @property
+    def options(self) -> JobOptions: ...
+    @property
+    def page(self) -> StatsPage: ...
+    @property
+    def is_active(self) -> bool: ...
+    @property
+    def has_ended(self) -> bool: ...
+
+
+class ProgressLine:
+    """Shows all jobs as one; `update` whenever there is something new, between entering and leaving the context."""
+
+    def __init__(self, jobs: Sequence[Watched], console: Console, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._jobs = jobs
         self._now_s = now_s
         self._samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
         self._progress = Progress(
@@ -47,20 +61,35 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, page: StatsPage) -> None:
+    def update(self) -> None:
         now_s = self._now_s()
-        self._samples.append(Sample(now_s, total(page, Counter.IOS), total(page, Counter.BYTES)))
-        share = share_done(self._options, page, now_s)
+        pages = [job.page for job in self._jobs]
+        ios, size = (sum(total(page, counter) for page in pages) for counter in (Counter.IOS, Counter.BYTES))
+        self._samples.append(Sample(now_s, ios, size))
+        share = self.share(now_s)
         self._progress.update(
             self._task,
-            description=figures.name_of(page.state).replace("_", " "),
+            description=self.state(),
             total=None if share is None else 1.0,
             completed=share or 0.0,
-            rates=self.rates(page),
+            rates=self.rates(pages),
             refresh=True,
         )
 
-    def rates(self, page: StatsPage) -> str:
+    def state(self) -> str:
+        """What most of the active jobs do, and how many of how many those are."""
+        active = [job for job in self._jobs if job.is_active]
+        states = Counted(figures.name_of(job.page.state).replace("_", " ") for job in active)
+        what = states.most_common(1)[0][0] if states else "waiting"
+        return f"{what} {len(active)}/{len(self._jobs)}" if len(self._jobs) > 1 else what
+
+    def share(self, now_s: float) -> float | None:
+        """How much of all jobs is done, 0 to 1; None where the options of one set no bound."""
+        shares = [1.0 if job.has_ended else share_done(job.options, job.page, now_s) for job in self._jobs]
+        known = [share for share in shares if share is not None]
+        return sum(known) / len(known) if known and len(known) == len(shares) else None
+
+    def rates(self, pages: Sequence[StatsPage]) -> str:
         """Rates since the oldest sample kept, and what went wrong since the start."""
         first, last = self._samples[0], self._samples[-1]
         elapsed_s = last.at_s - first.at_s
@@ -70,9 +99,9 @@ class ProgressLine:
             for before, now in zip(first[1:], last[1:], strict=True)
         )
         parts = [f"{summary.count(round(ios))} IOPS", f"{size / (1 << 20):.1f} MiB/s"]
-        if errors := sum(sum(page.errors(ddir).values()) for ddir in DIRECTIONS.values()):
+        if errors := sum(sum(page.errors(ddir).values()) for page in pages for ddir in DIRECTIONS.values()):
             parts.append(f"{errors} errors")
-        if mismatches := sum(page.mismatch(kind) for kind in Mismatch):
+        if mismatches := sum(page.mismatch(kind) for page in pages for kind in Mismatch):
             parts.append(f"{mismatches} mismatches")
         return ", ".join(parts)
 
@@ -88,7 +117,7 @@ def share_done(options: JobOptions, page: StatsPage, now_s: float) -> float | No
         elapsed_us = (now_s * 1e9 - page.first_io_ns) / 1000 if page.first_io_ns else 0.0
         shares.append(elapsed_us / (options.longest_us or 1))
     region = options.io_size or options.size
-    if region and not options.time_based:
+    if region > 0 and not options.time_based:
         expected = region * options.loops * (2 if options.reads_back else 1)
         shares.append(total(page, Counter.BYTES) / expected)
     if options.number_ios:

@@ -1,13 +1,16 @@
-"""The result of a run for people, at most 80 columns wide."""
+"""The results of a session for people, at most 80 columns wide but for the last lines, which are as fio has them."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from iovigil.agent.fio import figures
-from iovigil.agent.fio.figures import DIRECTIONS, SYNC
+from iovigil.agent.fio.figures import DIRECTIONS, MIXED, SYNC, Directions
+from iovigil.agent.fio.groups import Entry, reported
 from iovigil.agent.ledger import Failure, RunResult
+from iovigil.agent.steady_state import SteadyState
 from iovigil.engines.latency import Histogram
+from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Counter, Latency, MismatchRecord, StatsPage
 
 COLUMNS: Final = 80
@@ -31,46 +34,115 @@ FAILURE_WORDS: Final[Mapping[Failure, str]] = {
 }
 
 
-def render(result: RunResult, target: str) -> str:
-    """The summary as text; `target` names what the job worked on."""
-    return "".join(f"{line}\n" for line in lines(result, target))
+def render(entries: Sequence[Entry]) -> str:
+    """The summary as text: each job or group, then the totals of each group of jobs in fio's form."""
+    shown = reported(entries)
+    text = "\n".join("".join(f"{line}\n" for line in lines(entry)) for entry in shown)
+    if len(entries) > 1:
+        text += "".join(f"{line}\n" for line in status(shown))
+    return text
 
 
-def lines(result: RunResult, target: str) -> Iterator[str]:
+def lines(entry: Entry) -> Iterator[str]:
+    result = entry.result
     page = result.page
-    yield from headline(result, target)
-    for name, ddir in DIRECTIONS.items():
-        if page.counter(Counter.IOS, ddir) or page.errors(ddir):
-            yield from direction(page, name, ddir)
+    yield from headline(entry)
+    for name, ddirs in directions(entry.plan.options):
+        if figures.total(page, Counter.IOS, ddirs) or any(page.errors(ddir) for ddir in ddirs):
+            yield from direction(page, name, ddirs)
     if page.counter(Counter.IOS, SYNC):
         yield from wrapped("sync", f"{page.counter(Counter.IOS, SYNC)} times")
         yield from latency_table({"lat": page.histogram(Latency.LAT, SYNC)})
     if any(page.depth_levels()):
         yield from wrapped("depth", depths(page))
         yield from wrapped("cpu", cpu(page))
+    if entry.steady is not None:
+        yield from wrapped("steady", steadiness(entry.steady))
     for name, by_errno in figures.errors(page).items():
         yield from wrapped("errors", f"{name}: " + ", ".join(f"{n} {error}" for error, n in by_errno.items()))
     yield from verification(page)
     yield from warnings(result)
-    yield from verdict(result)
+    for member in entry.members:
+        yield from verdict(member)
 
 
-def headline(result: RunResult, target: str) -> Iterator[str]:
-    options = result.options
+def headline(entry: Entry) -> Iterator[str]:
+    options = entry.plan.options
     depth = f", iodepth {options.iodepth}" if options.iodepth > 1 else ""
-    where = f" on {target}" if target else ""
-    text = f"{options.name}: {options.rw}, {amount(options.max_bs)}{depth}, {result.engine}{where}"
+    where = f" on {entry.targets}" if entry.targets else ""
+    jobs = f" ({len(entry.members)} jobs)" if len(entry.members) > 1 else ""
+    text = f"{options.name}{jobs}: {options.rw}, {amount(options.max_bs)}{depth}, {entry.result.engine}{where}"
     yield from textwrap.wrap(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
+    if options.description:
+        yield from wrapped("about", options.description)
 
 
-def direction(page: StatsPage, name: str, ddir: int) -> Iterator[str]:
-    size, ios, runtime_ns = page.counter(Counter.BYTES, ddir), page.counter(Counter.IOS, ddir), page.runtime_ns(ddir)
+def directions(options: JobOptions) -> Iterator[tuple[str, Directions]]:
+    if options.unified_rw_reporting != "mixed":
+        yield from ((name, (ddir,)) for name, ddir in DIRECTIONS.items())
+    if options.unified_rw_reporting != "none":
+        yield "mixed", MIXED
+
+
+def direction(page: StatsPage, name: str, ddirs: Directions) -> Iterator[str]:
+    size, ios = figures.total(page, Counter.BYTES, ddirs), figures.total(page, Counter.IOS, ddirs)
+    runtime_ns = max(page.runtime_ns(ddir) for ddir in ddirs)
     # Not in fio's whole milliseconds: over a short job they would contradict the time beside them.
     iops, rate = (n * 1e9 / runtime_ns if runtime_ns else 0.0 for n in (ios, size))
     done = f"{amount(size)} in {duration(runtime_ns)}, {ios} I/Os"
     yield from wrapped(name, f"{count(iops)} IOPS, {amount(rate)}/s ({done})")
     kinds = (Latency.SLAT, Latency.CLAT, Latency.LAT)
-    yield from latency_table({figures.name_of(kind): page.histogram(kind, ddir) for kind in kinds})
+    yield from latency_table({figures.name_of(kind): figures.histogram(page, kind, ddirs) for kind in kinds})
+
+
+def steadiness(state: SteadyState) -> str:
+    told = state.as_json()
+    return f"{told['ss']} {'attained' if state.is_attained else 'not attained'}, was {told['criterion']}"
+
+
+def status(entries: Sequence[Entry]) -> Iterator[str]:
+    """What each group of jobs moved, in the words by which scripts find it in fio's output."""
+    for group in dict.fromkeys(entry.plan.group for entry in entries):
+        members = [entry for entry in entries if entry.plan.group == group]
+        yield ""
+        yield f"Run status group {group} (all jobs):"
+        for name, ddirs in directions(members[0].plan.options):
+            moving = [entry.result.page for entry in members if figures.runtime_ms(entry.result.page, ddirs)]
+            if moving:
+                yield group_line(name, moving, ddirs)
+
+
+def group_line(name: str, pages: Sequence[StatsPage], ddirs: Directions) -> str:
+    runs_ms = [figures.runtime_ms(page, ddirs) for page in pages]
+    rates = [figures.bytes_per_second(page, ddirs) for page in pages]
+    size = sum(figures.total(page, Counter.BYTES, ddirs) for page in pages)
+    least, most = min(rates), max(rates)
+    return (
+        f"{name.upper():>7}: bw={both_units(size * 1000 / max(runs_ms), '/s')}, "
+        f"{binary(least)}/s-{binary(most)}/s ({decimal(least)}/s-{decimal(most)}/s), "
+        f"io={both_units(size)}, run={min(runs_ms)}-{max(runs_ms)}msec"
+    )
+
+
+def both_units(value: float, per: str = "") -> str:
+    return f"{binary(value)}{per} ({decimal(value)}{per})"
+
+
+def binary(value: float) -> str:
+    return four_digits(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def decimal(value: float) -> str:
+    return four_digits(value, 1000, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def four_digits(value: float, step: int, units: Sequence[str]) -> str:
+    """The value in the smallest unit that leaves it at most four digits, as fio writes it."""
+    for unit in units[:-1]:
+        if value < 9999.5:
+            return f"{value:.0f}{unit}" if unit == units[0] or value >= 99.95 else f"{digits(value)}{unit}"
+        value /= step
+    return f"{value:.0f}{units[-1]}"
 
 
 def latency_table(histograms: Mapping[str, Histogram]) -> Iterator[str]:

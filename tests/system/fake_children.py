@@ -31,7 +31,7 @@ def put(word, value):
 
 def do_io(ios):
     put("read_ios", ios)
-    put("read_bytes", ios * order["options"]["bs"])
+    put("read_bytes", ios * order["options"]["bs"][0])
 
 
 def sleep_for_ever():

@@ -1,6 +1,5 @@
 """Verification beside the writing: backlogs, trims, mixed jobs, checks of an earlier run, dumps."""
 
-import os
 from pathlib import Path
 
 import pytest

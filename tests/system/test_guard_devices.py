@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from iovigil.agent.disks.guard import TargetOrder
 
 MIB = 1 << 20
-OPTIONS: Mapping[str, Any] = {"offset": 0, "size": 0, "bs": 4096}
+OPTIONS: Mapping[str, Any] = {"offset": 0, "size": 0, "direction": "read", "lengths": ((4096, 4096),) * 3}
 
 MakeDevice = Callable[..., Path]
 
@@ -40,12 +40,18 @@ def device_order(device: Path, **changes: Any) -> TargetOrder:
         "overwrite": False,
         "fill_device": False,
         "must_exist": False,
+        "create_size": 0,
+        "file_count": 1,
+        "sync": "none",
+        "may_create": True,
+        "is_scsi_generic": False,
+        "session": "",
     }
     return {**wanted, **changes}  # type: ignore[typeddict-item]
 
 
 def probe_file_order(path: Path, size: int) -> TargetOrder:
-    return device_order(path, kind="file", path=str(path), size=size, write=True, is_probe_file=True)
+    return device_order(path, kind="file", path=str(path), size=size, create_size=size, write=True, is_probe_file=True)
 
 
 def digest(device: Path) -> str:
@@ -100,10 +106,11 @@ def test_a_device_declared_as_a_file_is_refused_and_changes_nothing(
     assert digest(device) == before
 
 
-@pytest.mark.parametrize("wrong", [{"bs": 512}, {"offset": 512}, {"size": 4096 + 512}])
-def test_direct_io_must_fit_the_blocks_of_the_device(loop_device: MakeDevice, wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize("wrong", [{"lengths": ((512, 4096),) * 3}, {"offset": 512}, {"size": 4096 + 512}])
+def test_direct_io_must_fit_the_blocks_of_the_device(loop_device: MakeDevice, wrong: dict[str, Any]) -> None:
     device = loop_device(MIB, sector_size=4096)
-    with pytest.raises(Refused, match=f"has blocks of 4096 bytes: {next(iter(wrong))}="):
+    named = next(iter(wrong)).replace("lengths", "bs")
+    with pytest.raises(Refused, match=f"has blocks of 4096 bytes: {named}="):
         guard.admit(device_order(device), {**OPTIONS, **wrong})
     os.close(guard.admit(device_order(device, direct=False), {**OPTIONS, **wrong}).fd)
 

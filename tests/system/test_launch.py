@@ -27,7 +27,8 @@ DEADLINE_S = 10
 
 STAND_IN = """
 import json, marshal, os, sys
-order_fd, stats_fd, target_fd = map(int, sys.argv[1:])
+order_fd, stats_fd = map(int, sys.argv[1:3])
+target_fd = next((int(fd) for fd in sys.argv[3].split(":") if fd), -1)
 seen = {"pid": os.getpid(), "target_fd": target_fd, "modules": sorted(sys.modules)}
 seen["order"] = marshal.loads(os.pread(order_fd, 1 << 20, 0))
 os.fstat(stats_fd)
@@ -108,11 +109,17 @@ def order(path: Path, **changes: Any) -> dict[str, Any]:
         "overwrite": False,
         "fill_device": False,
         "must_exist": False,
+        "create_size": SIZE,
+        "file_count": 1,
+        "sync": "none",
+        "may_create": True,
+        "is_scsi_generic": False,
+        "session": "",
     }
     return {
         "parent_pid": os.getpid(),
-        "target": {**target, **changes},
-        "options": {"offset": 0, "size": 0, "bs": 4096},
+        "targets": [{**target, **changes}],
+        "options": {"offset": 0, "size": 0, "direction": "read", "lengths": ((4096, 4096),) * 3},
         "limits": {"memory_bytes": 0, "cpu_s": 0},
     }
 
@@ -122,7 +129,7 @@ def test_the_child_is_the_same_process_and_holds_the_target(launch: Launch, tmp_
     assert process.wait(DEADLINE_S) == 0
     assert launch.seen["pid"] == process.pid
     assert launch.seen["path"] == str(tmp_path / "probe")
-    assert launch.seen["order"]["target"]["size"] == SIZE
+    assert launch.seen["order"]["targets"][0]["size"] == SIZE
 
 
 def test_no_descriptor_but_those_handed_over_reaches_the_child(launch: Launch, tmp_path: Path) -> None:
@@ -135,14 +142,35 @@ def test_the_admitted_size_stands_in_the_order(launch: Launch, tmp_path: Path) -
     (tmp_path / "plain").write_bytes(b"x" * 5000)
     wanted = order(tmp_path / "plain", is_probe_file=False, write=False, size=0, kind="auto")
     assert launch.run(wanted)[0] == 0
-    assert launch.seen["order"]["target"]["size"] == 5000
-    assert launch.seen["order"]["target"]["kind"] == "file"
+    assert launch.seen["order"]["targets"][0]["size"] == 5000
+    assert launch.seen["order"]["targets"][0]["kind"] == "file"
 
 
 def test_a_job_without_a_target_gets_none(launch: Launch, tmp_path: Path) -> None:
-    assert launch.run(order(tmp_path / "never", kind="none"))[0] == 0
+    assert launch.run({**order(tmp_path / "never"), "targets": []})[0] == 0
     assert launch.seen["target_fd"] == -1
     assert not (tmp_path / "never").exists()
+
+
+def test_files_are_laid_out_and_nothing_is_run(launch: Launch, tmp_path: Path) -> None:
+    assert launch.run({**order(tmp_path / "probe"), "purpose": "lay_out"})[0] == 0
+    assert (tmp_path / "probe").stat().st_size == SIZE + footer.BLOCK
+    assert not launch.seen_path.exists()
+
+
+def test_what_a_session_made_is_removed_and_nothing_is_run(launch: Launch, tmp_path: Path) -> None:
+    wanted = order(tmp_path / "plain", is_probe_file=False, session="a")
+    assert launch.run({**wanted, "purpose": "lay_out"})[0] == 0
+    assert launch.run({**wanted, "purpose": "remove"})[0] == 0
+    assert not (tmp_path / "plain").exists()
+    assert not launch.seen_path.exists()
+
+
+def test_every_target_is_handed_over(launch: Launch, tmp_path: Path) -> None:
+    targets = [order(tmp_path / name)["targets"][0] for name in ("a", "b")]
+    assert launch.run({**order(tmp_path / "a"), "targets": targets})[0] == 0
+    # One more than with a single target.
+    assert len(launch.seen["descriptors"]) == 8
 
 
 def test_a_refusal_is_one_line_and_a_status(launch: Launch, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_run_that_ends_well_is_booked(tmp_path: Path) -> None:
 
 def test_the_child_is_given_the_order_and_little_else(tmp_path: Path) -> None:
     role = """
-        target, options = order["target"], order["options"]
+        target, options = order["targets"][0], order["options"]
         print(f"warning: {sorted(os.environ)} {target['path']} {options['ioengine']}", file=sys.stderr)
         print(f"warning: {order['parent_pid']} {os.getsid(0) == os.getpid()}", file=sys.stderr)
         print(f"warning: {len(os.listdir('/proc/self/fd'))}", file=sys.stderr)

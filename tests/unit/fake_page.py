@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from iovigil.agent.fio.groups import Entry, entry_of
 from iovigil.agent.ledger import RunResult
+from iovigil.agent.session.plan import PlannedJob
+from iovigil.agent.steady_state import SteadyState
 from iovigil.engines.latency import Histogram
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import MismatchRecord, RateSamples, RunState, Usage
@@ -32,6 +35,7 @@ class FakePage:
     unverified_bytes: int = 0
     epoch_ns: int = 0
     first_io_ns: int = 0
+    spawned_ns: int = 0
     ended_ns: int = 0
     usage: Usage = NO_USAGE
 
@@ -74,6 +78,21 @@ def histogram_of(*values_ns: int) -> Histogram:
     for value_ns in values_ns:
         histogram.record(value_ns)
     return histogram
+
+
+def entry_for(
+    page: Any,
+    options: JobOptions | None = None,
+    *,
+    group: int = 0,
+    written: dict[str, str] | None = None,
+    steady: SteadyState | None = None,
+    **fields: Any,
+) -> Entry:
+    """What outputs show of a job with such a page."""
+    options = options or JobOptions(name="probe")
+    plan = PlannedJob(number=1, clone=0, group=group, options=options, written=written or {})
+    return entry_of(plan, result_of(page, options, **fields), steady)
 
 
 def result_of(page: Any, options: JobOptions | None = None, **fields: Any) -> RunResult:

@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from fake_page import FakePage, histogram_of, result_of
+from fake_page import FakePage, entry_for, histogram_of
 
 from iovigil.agent.fio import json_output
 from iovigil.agent.ledger import Failure
@@ -17,7 +17,7 @@ READ, WRITE, TRIM, SYNC = range(4)
 
 
 def job_of(page: FakePage, options: JobOptions | None = None, **fields: Any) -> dict[str, Any]:
-    document = json_output.document(result_of(page, options, **fields), {}, {"name": "probe"})
+    document = json_output.document([entry_for(page, options, written={"name": "probe"}, **fields)], {})
     job: dict[str, Any] = document["jobs"][0]
     return job
 
@@ -64,9 +64,9 @@ def test_percentiles_stand_in_clat_alone_under_six_decimals() -> None:
 
 
 def test_bins_appear_in_json_plus_only() -> None:
-    result = result_of(reading_page())
-    plain = json_output.document(result, {}, {})["jobs"][0]["read"]["clat_ns"]
-    plus = json_output.document(result, {}, {}, with_bins=True)["jobs"][0]["read"]["clat_ns"]
+    entries = [entry_for(reading_page())]
+    plain = json_output.document(entries, {})["jobs"][0]["read"]["clat_ns"]
+    plus = json_output.document(entries, {}, with_bins=True)["jobs"][0]["read"]["clat_ns"]
     assert "bins" not in plain
     assert plus["bins"] == {str(ns): 1 for ns in range(1, 101)}
 
@@ -151,17 +151,78 @@ def test_our_additions_tell_what_was_wrong_and_where() -> None:
     assert (added["failure"], added["message"], added["state"]) == ("verify", "bad block", "exited")
 
 
+def text_of(page: FakePage, written: dict[str, str] | None = None) -> str:
+    return json_output.render(json_output.document([entry_for(page, written=written)], {"bs": "4k"}))
+
+
 def test_the_outer_braces_are_the_only_ones_alone_on_their_lines() -> None:
-    lines = json_output.render(result_of(FakePage()), {"bs": "4k"}, {"name": "probe"}).splitlines()
+    lines = text_of(FakePage()).splitlines()
     assert lines[0] == "{"
     assert lines[-1] == "}"
     assert lines.count("{") == lines.count("}") == 1
 
 
 def test_options_are_shown_as_they_were_given() -> None:
-    document = json.loads(json_output.render(result_of(FakePage()), {"bs": "4k"}, {"name": "p", "time_based": "1"}))
+    document = json.loads(text_of(FakePage(), {"name": "p", "time_based": "1"}))
     assert document["global options"] == {"bs": "4k"}
     assert document["jobs"][0]["job options"] == {"name": "p", "time_based": "1"}
+
+
+def test_percentiles_are_of_the_latencies_that_were_asked_for() -> None:
+    options = JobOptions(
+        clat_percentiles=False, lat_percentiles=True, slat_percentiles=True, percentile_list=(50.0, 99.0)
+    )
+    read = job_of(reading_page(), options)["read"]
+    assert "percentile" not in read["clat_ns"]
+    assert list(read["lat_ns"]["percentile"]) == list(read["slat_ns"]["percentile"]) == ["50.000000", "99.000000"]
+
+
+def test_directions_are_shown_as_one_when_asked() -> None:
+    page = FakePage(
+        counters={(Counter.IOS, READ): 3, (Counter.IOS, WRITE): 5, (Counter.BYTES, READ): 10, (Counter.BYTES, TRIM): 1},
+        runtimes_ns={READ: 2_000_000, WRITE: 4_000_000},
+        histograms={(Latency.CLAT, READ): histogram_of(1), (Latency.CLAT, WRITE): histogram_of(3, 5)},
+    )
+    mixed = job_of(page, JobOptions(unified_rw_reporting="mixed"))
+    assert not {"read", "write", "trim", "sync"} & set(mixed)
+    assert (mixed["mixed"]["total_ios"], mixed["mixed"]["io_bytes"], mixed["mixed"]["runtime"]) == (8, 11, 4)
+    assert (mixed["mixed"]["clat_ns"]["N"], mixed["mixed"]["clat_ns"]["max"]) == (3, 5)
+    both = job_of(page, JobOptions(unified_rw_reporting="both"))
+    assert both["mixed"] == mixed["mixed"]
+    assert both["read"]["total_ios"] == 3
+
+
+def test_a_job_at_a_rate_tells_what_its_users_waited_and_what_was_dropped() -> None:
+    page = FakePage(
+        counters={(Counter.DROPPED_IOS, READ): 7}, histograms={(Latency.RESPONSE, READ): histogram_of(10, 20)}
+    )
+    added = job_of(page, JobOptions(rate_iops=(100, 0, 0)))["iovigil"]
+    assert added["dropped_ios"]["read"] == 7
+    assert added["response_ns"]["read"]["N"] == 2
+    assert "dropped_ios" not in job_of(page)["iovigil"]
+
+
+def test_the_signal_that_ended_a_child_is_told() -> None:
+    job = job_of(FakePage(), failure=Failure.CRASH, signal=11)
+    assert job["iovigil"]["signal"] == 11
+    assert job["error"] > 0
+
+
+def test_latency_target_and_description_are_shown_as_given() -> None:
+    job = job_of(FakePage(), JobOptions(latency_target=500, latency_window=2000, latency_percentile=99.0))
+    assert (job["latency_target"], job["latency_window"], job["latency_percentile"]) == (500, 2000, 99.0)
+    assert (job["latency_target_ns"], job["latency_window_us"]) == (500_000, 2000)
+    assert "desc" not in job
+    assert job_of(FakePage(), JobOptions(description="why"))["desc"] == "why"
+
+
+def test_intervals_stand_in_the_one_document() -> None:
+    entries = [entry_for(reading_page())]
+    interval = json_output.interval(entries)
+    document = json_output.document(entries, {}, intervals=[interval, interval])
+    assert [one["jobs"][0]["read"]["total_ios"] for one in document["intervals"]] == [1000, 1000]
+    assert json.loads(json_output.render(document)) == document
+    assert "intervals" not in json_output.document(entries, {})
 
 
 def key_paths(value: Any, path: str = "") -> list[str]:
@@ -187,5 +248,5 @@ def test_no_key_of_fio_is_missing_and_they_keep_its_order(continue_on_error: str
     page = reading_page()
     page.histograms |= {(Latency.CLAT, WRITE): histogram_of(1)}
     options = JobOptions(name="p", ioengine="null", continue_on_error=continue_on_error)  # type: ignore[arg-type]
-    ours = key_paths(json_output.document(result_of(page, options), {"bs": "4k"}, given))
+    ours = key_paths(json_output.document([entry_for(page, options, written=given)], {"bs": "4k"}))
     assert [key for key in ours if key in set(theirs)] == theirs

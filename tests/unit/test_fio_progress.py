@@ -1,6 +1,7 @@
 """The progress line: how much is done, and how fast."""
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 from fake_page import FakePage
@@ -49,15 +50,46 @@ def test_nothing_is_done_before_the_first_io() -> None:
     assert share_done(JobOptions(time_based=True, runtime=SECOND), page_after(0), 1000.0) == 0.0
 
 
+@dataclass
+class FakeJob:
+    options: JobOptions
+    page: Any
+    is_active: bool = True
+    has_ended: bool = False
+
+
+def console_on(screen: io.StringIO) -> Console:
+    return Console(file=screen, force_terminal=True, width=120, color_system=None)
+
+
 def test_the_line_shows_rates_of_the_last_second_and_what_went_wrong() -> None:
     screen = io.StringIO()
     times_s = iter([0.0, 0.5])
-    console = Console(file=screen, force_terminal=True, width=120, color_system=None)
-    page = page_after(
-        1000, state=RunState.VERIFYING, errors_by_ddir={READ: {5: 2}}, mismatch_counts={Mismatch.STALE: 1}
-    )
-    with ProgressLine(JobOptions(size=1 << 30), console, lambda: next(times_s)) as line:
-        line.update(page_after(0))
-        line.update(page)
+    job = FakeJob(JobOptions(size=1 << 30), page_after(0))
+    with ProgressLine([job], console_on(screen), lambda: next(times_s)) as line:
+        line.update()
+        job.page = page_after(
+            1000, state=RunState.VERIFYING, errors_by_ddir={READ: {5: 2}}, mismatch_counts={Mismatch.STALE: 1}
+        )
+        line.update()
     assert "verifying" in screen.getvalue()
     assert "2000 IOPS, 7.8 MiB/s, 2 errors, 1 mismatches" in screen.getvalue()
+
+
+def test_many_jobs_are_one_line_with_their_number_and_rates_together() -> None:
+    screen = io.StringIO()
+    times_s = iter([0.0, 0.5])
+    sized = JobOptions(size=1000 * 4096)
+    jobs = [
+        FakeJob(sized, page_after(0), is_active=False, has_ended=True),
+        FakeJob(sized, page_after(0, state=RunState.RUNNING)),
+        FakeJob(sized, page_after(0), is_active=False),
+    ]
+    with ProgressLine(jobs, console_on(screen), lambda: next(times_s)) as line:
+        line.update()
+        jobs[0].page = page_after(1000)
+        jobs[1].page = page_after(500, state=RunState.RUNNING)
+        line.update()
+    assert "running 1/3" in screen.getvalue()
+    assert "50%" in screen.getvalue()
+    assert "3000 IOPS" in screen.getvalue()

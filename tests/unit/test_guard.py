@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from iovigil.agent.disks.guard import TargetOrder
 
 SIZE = 1 << 20
-OPTIONS: Mapping[str, Any] = {"offset": 0, "size": 0, "bs": 4096}
+OPTIONS: Mapping[str, Any] = {"offset": 0, "size": 0, "direction": "rw", "lengths": ((4096, 4096),) * 3}
 
 
 def order(path: Path, **changes: Any) -> TargetOrder:
@@ -29,6 +29,8 @@ def order(path: Path, **changes: Any) -> TargetOrder:
         "kind": "file",
         "path": str(path),
         "size": SIZE,
+        "create_size": SIZE,
+        "file_count": 1,
         "read": True,
         "write": True,
         "direct": False,
@@ -36,7 +38,13 @@ def order(path: Path, **changes: Any) -> TargetOrder:
         "overwrite": False,
         "fill_device": False,
         "must_exist": False,
+        "sync": "none",
+        "may_create": True,
+        "is_scsi_generic": False,
+        "session": "",
     }
+    if "size" in changes:
+        wanted["create_size"] = changes["size"]
     return {**wanted, **changes}  # type: ignore[typeddict-item]
 
 
@@ -45,14 +53,19 @@ def run_order(path: Path, **changes: Any) -> TargetOrder:
     return order(path, **{"is_probe_file": False, **changes})
 
 
-def admit(wanted: TargetOrder, **options: int) -> Target:
+def lengths(bs: int) -> tuple[tuple[int, int], ...]:
+    """A job whose every I/O is as long as that."""
+    return ((bs, bs),) * 3
+
+
+def admit(wanted: TargetOrder, **options: Any) -> Target:
     """Admit and close: what is tested is the verdict."""
     target = guard.admit(wanted, {**OPTIONS, **options})
     os.close(target.fd)
     return target
 
 
-def assert_refused(wanted: TargetOrder, reason: str, **options: int) -> None:
+def assert_refused(wanted: TargetOrder, reason: str, **options: Any) -> None:
     before = open_descriptors()
     with pytest.raises(Refused, match=reason):
         admit(wanted, **options)
@@ -105,7 +118,7 @@ def test_a_probe_file_opened_for_reading_cannot_be_written(path: Path) -> None:
 
 
 def test_the_target_ends_before_the_footer(path: Path) -> None:
-    target = admit(order(path, size=5000), bs=512)
+    target = admit(order(path, size=5000), lengths=lengths(512))
     assert target.size == 5000
     assert path.stat().st_size == 8192 + footer.BLOCK
 
@@ -218,7 +231,7 @@ def test_a_probe_file_without_a_size_is_refused(path: Path) -> None:
 def test_a_job_beyond_the_end_is_refused(path: Path) -> None:
     assert_refused(order(path), "reach beyond its end", offset=SIZE)
     assert_refused(order(path), "reach beyond its end", size=SIZE, offset=4096)
-    assert_refused(order(path), "reach beyond its end", bs=2 * SIZE)
+    assert_refused(order(path), "reach beyond its end", lengths=lengths(2 * SIZE))
     assert admit(order(path), size=SIZE - 4096, offset=4096).size == SIZE
 
 
@@ -352,3 +365,75 @@ def test_nothing_is_made_for_a_job_that_only_verifies(tmp_path: Path) -> None:
     wanted["must_exist"] = True
     assert_refused(wanted, "does not exist: there is nothing to verify")
     assert not (tmp_path / "missing").exists()
+
+
+def test_the_longest_io_of_the_directions_in_use_must_fit(path: Path) -> None:
+    too_long = ((4096, 4096), (4096, 2 * SIZE), (4096, 4096))
+    assert admit(order(path), lengths=too_long, direction="randread").size == SIZE
+    assert_refused(order(path), "reach beyond its end", lengths=too_long, direction="randrw")
+
+
+def test_a_region_in_per_cent_fits_every_target(path: Path) -> None:
+    assert admit(order(path), offset=-50, size=-50).size == SIZE
+
+
+def test_files_that_share_a_size_need_their_share_of_it(path: Path) -> None:
+    assert admit(order(path, file_count=4), size=4 * SIZE).size == SIZE
+    assert_refused(order(path, file_count=2), "2 files share size", size=4 * SIZE)
+
+
+def test_what_may_not_be_created_is_refused(path: Path) -> None:
+    assert_refused(run_order(path, may_create=False), "allow_file_create=0")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("sync", "flag"), [("none", 0), ("sync", os.O_SYNC), ("dsync", os.O_DSYNC)])
+def test_a_target_is_opened_as_synchronous_as_asked(path: Path, sync: str, flag: int) -> None:
+    target = guard.admit(run_order(path, sync=sync), OPTIONS)
+    flags = int(Path(f"/proc/self/fdinfo/{target.fd}").read_text().split("flags:")[1].split()[0], 8)
+    os.close(target.fd)
+    assert flags & os.O_SYNC == flag
+
+
+def test_another_job_of_the_session_may_write_into_what_it_created(path: Path) -> None:
+    """Two jobs that ask for other sizes of one file, as clones with an offset_increment do."""
+    admit(run_order(path, session="a", size=SIZE, create_size=2 * SIZE))
+    assert path.stat().st_size == 2 * SIZE
+    assert admit(run_order(path, session="a", size=2 * SIZE, create_size=3 * SIZE)).size == 2 * SIZE
+    assert_refused(run_order(path, session="b", size=SIZE), "not the 1048576 of this job")
+    assert_refused(run_order(path, session="", size=SIZE), "not the 1048576 of this job")
+
+
+def test_only_what_this_session_created_is_removed(path: Path) -> None:
+    admit(run_order(path, session="a"))
+    guard.remove(run_order(path, session="b"))
+    guard.remove(run_order(path, session=""))
+    assert path.exists()
+    guard.remove(run_order(path, session="a"))
+    assert not path.exists()
+    guard.remove(run_order(path, session="a"))
+
+
+def test_a_file_that_was_there_is_not_removed(path: Path) -> None:
+    path.write_bytes(b"precious" * 512)
+    admit(run_order(path, session="a", overwrite=True, size=4096))
+    guard.remove(run_order(path, session="a"))
+    assert path.exists()
+
+
+def test_a_link_to_a_file_of_the_session_is_not_followed(path: Path) -> None:
+    admit(run_order(path, session="a"))
+    link = path.with_name("link")
+    link.symlink_to(path)
+    guard.remove(run_order(link, session="a"))
+    assert path.exists()
+    assert link.is_symlink()
+
+
+def test_a_character_device_is_no_scsi_generic_one() -> None:
+    wanted = run_order(Path("/dev/null"), kind="auto", is_scsi_generic=True, write=False)
+    assert_refused(wanted, "not a regular file")
+    with pytest.raises(Refused, match="not a SCSI generic device"):
+        guard.admit_scsi_generic(wanted)
+    with pytest.raises(Refused, match="read-only"):
+        guard.admit_scsi_generic({**wanted, "write": True})

@@ -11,7 +11,7 @@ from iovigil.engines.options import JobOptions
 
 FILE = DiskSettings(name="data0", file="/srv/data0/probe", size=1 << 30)
 DEVICE = DiskSettings(name="nvme0", device="/dev/disk/by-id/nvme-x")
-READ = JobOptions(rw="randread", runtime=5_000_000, iodepth=4, bs=65536)
+READ = JobOptions(rw="randread", runtime=5_000_000, iodepth=4, bs=(65536,) * 3)
 
 
 def test_an_order_survives_marshal() -> None:
@@ -26,27 +26,36 @@ def test_the_engine_in_use_is_the_one_ordered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("disk", "engine", "is_probe_file", "kind", "size", "owns"),
+    ("disk", "is_probe_file", "kind", "size", "owns"),
     [
-        (FILE, "psync", True, "file", 1 << 30, True),
-        (FILE, "psync", False, "auto", 1 << 30, False),
-        (DEVICE, "psync", True, "device", 0, False),
-        (FILE, "null", True, "none", 0, False),
+        (FILE, True, "file", 1 << 30, True),
+        (FILE, False, "auto", 1 << 30, False),
+        (DEVICE, True, "device", 0, False),
     ],
 )
 def test_the_target_is_named_with_its_kind(
-    disk: DiskSettings, engine: str, is_probe_file: bool, kind: str, size: int, owns: bool
+    disk: DiskSettings, is_probe_file: bool, kind: str, size: int, owns: bool
 ) -> None:
-    target = order.target(disk, READ, engine, is_probe_file=is_probe_file)
+    target = order.target(disk, READ, is_probe_file=is_probe_file)
     assert (target["kind"], target["size"], target["is_probe_file"]) == (kind, size, owns)
     assert target["path"] == disk.path
 
 
+@pytest.mark.parametrize("engine", ["null", "net", "cpuio"])
+def test_an_engine_without_a_target_is_told_none(engine: str) -> None:
+    assert order.order(FILE, READ, engine, is_probe_file=True)["targets"] == []
+
+
+def test_a_trim_changes_the_target_as_a_write_does() -> None:
+    assert order.target(FILE, JobOptions(rw="randtrim"), is_probe_file=True)["write"]
+    assert not order.target(FILE, JobOptions(rw="randread"), is_probe_file=True)["write"]
+
+
 def test_a_job_that_reads_back_both_writes_and_reads() -> None:
     options = JobOptions(rw="randwrite", verify="crc32c")
-    target = order.target(FILE, options, "psync", is_probe_file=True)
+    target = order.target(FILE, options, is_probe_file=True)
     assert (target["write"], target["read"]) == (True, True)
-    plain = order.target(FILE, JobOptions(rw="write"), "psync", is_probe_file=True)
+    plain = order.target(FILE, JobOptions(rw="write"), is_probe_file=True)
     assert (plain["write"], plain["read"]) == (True, False)
 
 
@@ -57,7 +66,7 @@ def test_the_limits_leave_room_for_buffers_and_for_all_of_the_time() -> None:
 
 
 def test_a_verified_job_has_room_for_a_word_on_every_block_it_may_write() -> None:
-    options = JobOptions(rw="randwrite", verify="crc32c", bs=4096)
+    options = JobOptions(rw="randwrite", verify="crc32c", bs=(4096,) * 3)
     with_log = order.limits(options, size_bytes=1 << 40, allowance_s=0.0)["memory_bytes"]
     assert with_log - order.limits(options, size_bytes=0, allowance_s=0.0)["memory_bytes"] == (1 << 40) // 4096 * 8
 
@@ -70,8 +79,8 @@ def test_a_job_without_a_bound_in_time_has_none_on_its_cpu() -> None:
 
 def test_what_is_only_verified_must_be_there() -> None:
     wanted = {
-        rw: order.target(FILE, JobOptions(rw=rw, verify="crc32c"), "psync", is_probe_file=False)["must_exist"]
+        rw: order.target(FILE, JobOptions(rw=rw, verify="crc32c"), is_probe_file=False)["must_exist"]
         for rw in ("read", "randread", "write")
     }
     assert wanted == {"read": True, "randread": True, "write": False}
-    assert not order.target(FILE, JobOptions(rw="read"), "psync", is_probe_file=False)["must_exist"]
+    assert not order.target(FILE, JobOptions(rw="read"), is_probe_file=False)["must_exist"]
