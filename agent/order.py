@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.engine_location import engine_location
 from iovigil.engines.options import JobOptions
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
 CPU_GRACE_S: Final = 10
 CHILD_BYTES: Final = 512 << 20  # Python, the stats page, random maps; buffers come on top
 
-NO_TARGET_ENGINES: Final = frozenset({"null", "net", "cpuio"})
+ENDLESS_BYTES: Final = 1 << 60  # what is no I/O ends by its runtime, or when it is told
+
+NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 
 
 def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
@@ -44,6 +47,9 @@ def order_of(
     `names` is what an iolog calls them, `flow` the descriptor of the page that the jobs of a flow share and this
     job's place there.
     """
+    options = msgspec.structs.replace(options, ioengine=engine)
+    if engine == "cpuio" and not options.size:
+        options = msgspec.structs.replace(options, size=ENDLESS_BYTES)
     return {
         "parent_pid": os.getpid(),
         "purpose": "run",
@@ -52,7 +58,8 @@ def order_of(
         # One target that everything is replayed on answers to any name.
         "names": None if options.replay_redirect else [*names],
         "targets": [*targets],
-        "options": msgspec.structs.replace(options, ioengine=engine).native(),
+        "engine": engine_location(engine),
+        "options": options.native(),
         "limits": limits(options, file_bytes or sum(wanted["size"] for wanted in targets), allowance_s),
     }
 
@@ -123,11 +130,17 @@ def buffer_bytes(options: JobOptions) -> int:
     return options.iodepth * -(-options.max_bs // align) * align + options.hugepage_size
 
 
+def mapped_bytes(options: JobOptions, size_bytes: int) -> int:
+    """Address space for all of what is worked on, so that no window need be moved."""
+    return max(options.size, 0) or size_bytes if options.ioengine == "mmap" else 0
+
+
 def limits(options: JobOptions, size_bytes: int, allowance_s: float) -> dict[str, int]:
     """Bounds on a child gone wrong; 0 is none."""
     longest_s = timeout_s(options)
+    mapped = write_log_bytes(options, size_bytes) + mapped_bytes(options, size_bytes)
     return {
-        "memory_bytes": (buffer_bytes(options) + options.lockmem + write_log_bytes(options, size_bytes) + CHILD_BYTES),
+        "memory_bytes": buffer_bytes(options) + options.lockmem + mapped + CHILD_BYTES,
         "cpu_s": int(longest_s + allowance_s) + CPU_GRACE_S if longest_s else 0,
     }
 
