@@ -443,7 +443,7 @@ def test_a_child_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.skipif("cpuio" not in engine_names(), reason="cpuio is not built")
 def test_what_only_burns_cpu_ends_with_the_io_beside_it() -> None:
-    burning = JobOptions(name="burn", ioengine="cpuio", size=1 << 30, cpuload=20, time_based=True, runtime=30_000_000)
+    burning = JobOptions(name="burn", ioengine="cpuio", cpuload=20, time_based=True, runtime=30_000_000)
     reading = JobOptions(name="read", ioengine="null", size=1 << 20)
     began_s = time.monotonic()
     burn, _ = conducted(burning, reading).jobs
@@ -457,7 +457,6 @@ def test_a_load_that_ends_with_the_io_lets_through_what_waits_for_it() -> None:
     burning = JobOptions(
         name="burn",
         ioengine="cpuio",
-        size=1 << 30,
         cpuload=20,
         time_based=True,
         runtime=30_000_000,
