@@ -254,7 +254,7 @@ cdef class Job:
             else:
                 length = share or max(size - start, 0)
                 if self.options.size < 0:
-                    length = max(size - start, 0) * -self.options.size // 100
+                    length = min(size * -self.options.size // 100, max(size - start, 0))
                 if size and start + length > size and not self.options.fill_device:
                     raise SetupError(f"offset {start} + size {length} is beyond the target's {size}")
             if length < self.min_bs:
@@ -271,6 +271,13 @@ cdef class Job:
     def run(self):
         """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""
         cdef rusage before, after
+        try:
+            self.engine.meet()
+        except OSError as error:
+            self.page.error = error.errno or EIO
+            self.stats.text = str(error)
+            self.enter(RunState.EXITED)
+            return
         if self.options.invalidate:
             self.advise(POSIX_FADV_DONTNEED)
         if self.flow_place is not None:
@@ -394,7 +401,10 @@ cdef class Job:
                 break
         if self.options.fsync_on_close and self.has_written:
             self.sync_target()
-        flow_leave(&self.flow)
+        if not deadline or now < deadline:
+            # At the end of their time all jobs of a flow leave at once, but for some milliseconds, in which the last
+            # would run free: the agent takes those out.
+            flow_leave(&self.flow)
         self.enter(RunState.FINISHING)
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
 

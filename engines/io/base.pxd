@@ -24,6 +24,7 @@ cdef class IoEngine:
     cdef unsigned range_flags  # of sync_file_range
 
     cdef int open(self, char *buffers, uint64_t buffers_size) except -1
+    cdef int meet(self) except -1
     cdef QueueStatus queue(self, io_u *io) noexcept nogil
     cdef int reap(self, uint32_t wanted, uint32_t most, uint64_t timeout_ns) noexcept nogil
     cdef int cancel(self, io_u *io) noexcept nogil

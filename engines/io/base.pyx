@@ -60,6 +60,10 @@ cdef class IoEngine:
         """Get ready; every I/O's buffer will lie inside `buffers`. Raises EngineUnavailable."""
         return 0
 
+    cdef int meet(self) except -1:
+        """The job is released, and with it those beside it: meet them. Raises OSError."""
+        return 0
+
     cdef QueueStatus queue(self, io_u *io) noexcept nogil:
         """Take one I/O, see QueueStatus. Never blocks for room: that is BUSY."""
         io.result = -ENOSYS

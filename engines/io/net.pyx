@@ -47,12 +47,13 @@ cdef class Engine(IoEngine):
             raise OSError(f"ioengine=net goes one way, from first byte to last: rw=read or rw=write, not {direction}")
         if not port:
             raise OSError("ioengine=net needs the port of a TCP connection: set port")
-        if options["listen"]:
-            self.socket = accepted(hostname, port)
-        elif not hostname:
+        if not hostname and not options["listen"]:
             raise OSError("ioengine=net needs somebody to connect to: set hostname, or listen=1 to be connected to")
-        else:
-            self.socket = connected(hostname, port)
+        return 0
+
+    cdef int meet(self) except -1:
+        options = self.options
+        self.socket = (accepted if options["listen"] else connected)(options["hostname"], options["port"])
         if self.socket is None:
             return 0  # the job is over before its first I/O
         self.socket.settimeout(None)
