@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ import msgspec
 
 from iovigil.agent import order
 from iovigil.agent.fio.command_line import JobSection
+from iovigil.engines.iolog_text import IologError, survey
 from iovigil.engines.options import JobOptions
 
 if TYPE_CHECKING:
@@ -108,11 +110,10 @@ def offset_of(options: JobOptions, clone: int) -> int:
 def with_targets(jobs: Sequence[PlannedJob], session: str) -> tuple[PlannedJob, ...]:
     """The same jobs with their targets; a file that several share is created as long as the longest of them needs."""
     names = {job: tuple(names_of(job.options, job.clone)) for job in jobs}
-    sizes = {job: file_size(job.options, len(names[job])) for job in jobs}
+    sizes = {(job, name): file_size(job.options, name, len(names[job])) for job in jobs for name in names[job]}
     create_sizes: dict[str, int] = {}
-    for job in jobs:
-        for path in map(absolute, names[job]):
-            create_sizes[path] = max(create_sizes.get(path, 0), sizes[job])
+    for (_, name), size in sizes.items():
+        create_sizes[absolute(name)] = max(create_sizes.get(absolute(name), 0), size)
 
     def target(job: PlannedJob, name: str) -> "TargetOrder":
         path = absolute(name)
@@ -120,7 +121,7 @@ def with_targets(jobs: Sequence[PlannedJob], session: str) -> tuple[PlannedJob, 
             path,
             "auto",
             path,
-            sizes[job],
+            sizes[job, name],
             job.options,
             is_probe_file=False,
             create_size=create_sizes[path],
@@ -140,11 +141,29 @@ def names_of(options: JobOptions, clone: int) -> Iterator[str]:
     if options.replay_redirect:
         yield options.replay_redirect
         return
+    if replayed := files_of_log(options):
+        yield from replayed
+        return
     directories = [part.replace("\\:", ":") for part in COLON.split(options.directory)]
     directory = directories[clone % len(directories)]
     names = options.filename or tuple(own_name(options, clone, number) for number in range(options.nrfiles))
     for name in names:
         yield str(Path(directory, name))
+
+
+def files_of_log(options: JobOptions) -> dict[str, int]:
+    """{name: bytes that a replay reaches} of the files in the log, as far as it is there already: a job before may yet
+    write it. Raises PlanError for one that cannot be read."""
+    if not options.read_iolog or not Path(options.read_iolog).exists():
+        return {}
+    try:
+        found = surveyed(options.read_iolog, options.replay_skip, options.replay_scale, options.replay_align)
+    except (OSError, IologError) as error:
+        raise PlanError(f"{options.name}: read_iolog: {error}") from None
+    return {use.name: use.end for use in found.files}
+
+
+surveyed = cache(survey)  # a log may have a hundred million lines, and is asked for each of its files
 
 
 def absolute(name: str) -> str:
@@ -164,8 +183,10 @@ def own_name(options: JobOptions, clone: int, number: int) -> str:
     return name
 
 
-def file_size(options: JobOptions, file_count: int) -> int:
-    """Bytes that each of so many files must have; 0 takes them as they are."""
+def file_size(options: JobOptions, name: str, file_count: int) -> int:
+    """Bytes that a file, one of so many, must have; 0 takes it as it is."""
+    if replayed := files_of_log(options):
+        return max(replayed.values()) if options.replay_redirect else replayed[name]
     if options.filesize:
         return options.filesize
     if options.size <= 0 or not file_count:
