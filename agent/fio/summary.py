@@ -17,6 +17,8 @@ COLUMNS: Final = 80
 LABEL_WIDTH: Final = 10
 QUANTILES: Final = {"p50": 0.50, "p99": 0.99, "p99.9": 0.999}
 CELL_WIDTH: Final = 11
+# From the moment a rate meant an I/O to start stands last: only jobs with a rate have it.
+LATENCIES: Final = {Latency.SLAT: "slat", Latency.CLAT: "clat", Latency.LAT: "lat", Latency.RESPONSE: "resp"}
 DEPTH_NAMES: Final = ("1", "2", "4", "8", "16", "32", "64+")
 
 BYTE_UNITS: Final = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
@@ -91,8 +93,7 @@ def direction(page: StatsPage, name: str, ddirs: Directions) -> Iterator[str]:
     iops, rate = (n * 1e9 / runtime_ns if runtime_ns else 0.0 for n in (ios, size))
     done = f"{amount(size)} in {duration(runtime_ns)}, {ios} I/Os"
     yield from wrapped(name, f"{count(iops)} IOPS, {amount(rate)}/s ({done})")
-    kinds = (Latency.SLAT, Latency.CLAT, Latency.LAT)
-    yield from latency_table({figures.name_of(kind): figures.histogram(page, kind, ddirs) for kind in kinds})
+    yield from latency_table({name: figures.histogram(page, kind, ddirs) for kind, name in LATENCIES.items()})
 
 
 def steadiness(state: SteadyState) -> str:
