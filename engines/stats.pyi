@@ -26,11 +26,13 @@ class Counter(enum.IntFlag):
     BYTES = 1
     SHORT_IOS = 2
     VERIFIED_BYTES = 3
+    DROPPED_IOS = 4
 
 class Latency(enum.IntFlag):
     SLAT = 0
     CLAT = 1
     LAT = 2
+    RESPONSE = 3
 
 class Mismatch(enum.IntFlag):
     """What was wrong with a block that failed verification."""
@@ -111,6 +113,12 @@ class StatsPage:
         """Write the agent's clock (see `Clock.source`) where the child will read it."""
     def request_stop(self) -> None:
         """Ask the job to end as soon as its I/O in flight has come back."""
+    def release(self) -> None:
+        """Let the job start, as soon as it is ready."""
+    @property
+    def is_released(self) -> bool: ...
+    @property
+    def is_stopped(self) -> bool: ...
     @property
     def state(self) -> RunState: ...
     @state.setter
@@ -133,6 +141,9 @@ class StatsPage:
     def text(self, value: str) -> None: ...
     @property
     def unverified_bytes(self) -> int: ...
+    @property
+    def latency_depth(self) -> int:
+        """The iodepth that the search for latency_target has come to; 0 without one."""
     @property
     def spawned_ns(self) -> int: ...
     @spawned_ns.setter

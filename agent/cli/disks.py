@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from iovigil.agent import order
-from iovigil.agent.config import PROBE_DEFAULTS, DiskSettings, load
+from iovigil.agent.config import DiskSettings, load
 from iovigil.agent.disks import claims, guard, identity, inquiry, inventory, sysfs
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.disks.layout import readable
@@ -83,7 +83,7 @@ def question_about_device(path: str) -> Callable[[], str]:
 
 
 def question_about_file(disk: DiskSettings) -> Callable[[], str]:
-    wanted = order.target(disk, JobOptions(rw="rw"), PROBE_DEFAULTS.ioengine, is_probe_file=True)
+    wanted = order.target(disk, JobOptions(rw="rw"), is_probe_file=True)
 
     def verdict() -> str:
         try:
