@@ -142,6 +142,9 @@ class StatsPage:
     @property
     def unverified_bytes(self) -> int: ...
     @property
+    def latency_depth(self) -> int:
+        """The iodepth that the search for latency_target has come to; 0 without one."""
+    @property
     def spawned_ns(self) -> int: ...
     @spawned_ns.setter
     def spawned_ns(self, value: int) -> None: ...

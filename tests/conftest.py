@@ -9,9 +9,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Tools that `make test` put beside the interpreter (promtool, prometheus) are found like the system's own.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("iovigil", deadline=None)
+settings.load_profile("iovigil")
 
 
 def is_root() -> bool:

@@ -24,7 +24,8 @@ Served at `/metrics` in the Prometheus text format and in OpenMetrics, from memo
   `iovigil_disk_stuck * on (instance, disk) group_left (device, model) iovigil_disk_info`.
 - `operation` is `read`, `write` or `trim`, whichever the probe does; a probe that writes and reads back does both.
   `iovigil_io_errors_total` also has `sync` for a probe that calls fsync or fdatasync.
-- Latency is fio's clat, from submission to completion; response is from the moment a rate meant the I/O to start. The buckets are 1 µs times powers of two up to 8.4 s.
+- Latency is fio's clat, from submission to completion; response is from the moment a rate meant the I/O to start. The
+  buckets are 1 µs times powers of two up to 8.4 s.
 """
 
 

@@ -323,13 +323,6 @@ def test_histogram_lines_add_up_to_the_histogram(coarseness: int) -> None:
         assert sum(found.values()) == page.counter(Counter.IOS, ddir)
 
 
-def test_a_histogram_log_without_an_interval_stays_empty() -> None:
-    logs = started(write_hist_log="x")
-    assert logs.tick(StatsPage.private(), EPOCH + SECOND) == 0
-    logs.finish(ran(rw="read"), EPOCH + SECOND)
-    assert text("x_clat_hist.1.log") == ""
-
-
 def shape(line: str) -> str:
     return re.sub(r"\d+", "N", line)
 

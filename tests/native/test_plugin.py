@@ -44,8 +44,7 @@ def run(engine: Path, target: Path | None = None, **options: Any) -> Ran:
             JobOptions(**{"ioengine": "mine", "size": SIZE, **options}).native(),
             page,
             [(fd, SIZE)],
-            1,
-            {"module": engine.stem, "file": str(engine), "path": []},
+            location={"module": engine.stem, "file": str(engine), "path": []},
         )
         job.run()
         return Ran(page, job.notes)

@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from engine_runs import run_job, running
+from engine_runs import job_options, run_job, running
 
 from iovigil.engines.stats import RunState
 
@@ -51,6 +52,8 @@ def test_it_needs_no_size() -> None:
 
 
 def test_without_a_load_it_is_refused() -> None:
-    done = run_job(None, **options())
+    # From a command line it would not get this far.
+    asked = msgspec.structs.replace(job_options(**options(cpuload=50)), cpuload=0)
+    done = run_job(None, options=asked)
     assert done.status == 2
     assert done.page.text == "ioengine=cpuio needs to know how busy to be: set cpuload to 1..100 %"

@@ -74,11 +74,12 @@ def test_with_its_options_an_engine_and_fio_read_what_the_other_wrote(
 @pytest.mark.requires_fio
 @pytest.mark.requires_io_uring
 def test_polling_where_none_is_possible_fails_as_with_fio_and_says_why(path: Path) -> None:
-    done = run_job(path, rw="read", bs=BLOCK, ioengine="io_uring", hipri=1)
+    options = {"rw": "read", "bs": BLOCK, "direct": 1, "ioengine": "io_uring", "hipri": 1}
+    done = run_job(path, **options)
     assert done.status == 1
     assert done.page.error == errno.EOPNOTSUPP
     assert "hipri=1 needs direct=1 and a device with queues to poll" in done.page.text
-    assert fio(path, rw="read", bs=BLOCK, size=SIZE, ioengine="io_uring", hipri=1)[1]["error"] == errno.EOPNOTSUPP
+    assert fio(path, size=SIZE, **options)[1]["error"] == errno.EOPNOTSUPP
 
 
 @pytest.mark.requires_io_uring

@@ -299,7 +299,7 @@ def test_a_time_is_spelled_in_its_largest_whole_unit(time_us: int, text: str) ->
 
 
 def texts(**limits: int) -> st.SearchStrategy[str]:
-    return st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), **limits)
+    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), **limits)
 
 
 def finite(least: float, most: float) -> st.SearchStrategy[float]:
