@@ -5,24 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from iovigil.engines.options import OptionError
-from iovigil.engines.spelling import engine_names
+from iovigil.engines.spelling import ENGINE_GROUP, EXTERNAL, engine_names, plugin_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from iovigil.engines.loading import EngineLocation
-
-GROUP: Final = "iovigil.engines"
-"""Of entry points: `name = package.module`, where the module has a class Engine."""
-EXTERNAL: Final = "external:"
-
-
-def entry_point_names() -> Sequence[str]:
-    """Return the engines that installed packages bring along."""
-    return sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
 
 
 def engine_location(ioengine: str) -> EngineLocation | None:
@@ -34,10 +23,10 @@ def engine_location(ioengine: str) -> EngineLocation | None:
         return file_location(ioengine.removeprefix(EXTERNAL))
     if ioengine in engine_names():
         return None
-    points = importlib.metadata.entry_points(group=GROUP, name=ioengine)
+    points = importlib.metadata.entry_points(group=ENGINE_GROUP, name=ioengine)
     places = {point.module for point in points}
     if not places:
-        known = ", ".join(sorted({*engine_names(), *entry_point_names()}))
+        known = ", ".join(sorted({*engine_names(), *plugin_names()}))
         raise OptionError("ioengine", f"{ioengine!r} is not one of {known}, or external: and a path")
     if len(places) > 1:
         raise OptionError("ioengine", f"{ioengine!r} comes from several packages: {', '.join(sorted(places))}")

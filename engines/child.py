@@ -141,7 +141,8 @@ def settle(order: "dict[str, Any]", target_fds: list[int], undo: "list[Callable[
 
         if options["uid"] >= 0 or options["gid"] >= 0:
             # Another user may not be able to read where the engines are.
-            __import__(f"iovigil.engines.io.{options['ioengine']}")
+            if order["engine"] is None:
+                __import__(f"iovigil.engines.io.{options['ioengine']}")
             import iovigil.engines.cgroup
             import iovigil.engines.ioscheduler
             import iovigil.engines.pre_read  # noqa: F401

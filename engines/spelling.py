@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,11 @@ __all__ = [
     "spell_option",
     "spell_options",
 ]
+
+ENGINE_GROUP: Final = "iovigil.engines"
+"""Of entry points: `name = package.module`, where the module has a class Engine."""
+EXTERNAL: Final = "external:"
+"""What stands before the path of an engine that is a file."""
 
 ALIASES: Final[Mapping[str, str]] = {
     "ba": "blockalign",
@@ -231,6 +237,8 @@ def read_text(spec: OptionSpec, value: object) -> str:
 def read_engine(text: str) -> str:
     name = ENGINE_ALIASES.get(text, text)
     # Where no engine is to be seen nothing has been built; the child will say so better than we can.
+    if name.startswith(EXTERNAL) or name in plugin_names():
+        return name
     if engine_names() and name not in engine_names():
         if name in foreign.ENGINES:
             raise ValueError(f"{name} {foreign.ENGINES[name]}")
@@ -292,6 +300,11 @@ READERS: Final[Mapping[Any, Callable[[OptionSpec, object], Any]]] = {
     int: read_number,
     str: read_text,
 }
+
+
+def plugin_names() -> Sequence[str]:
+    """Return the I/O engines that other installed packages bring along."""
+    return sorted({point.name for point in entry_points(group=ENGINE_GROUP)})
 
 
 def engine_names() -> Sequence[str]:

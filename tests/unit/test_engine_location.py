@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from iovigil.agent.engine_location import engine_location, entry_point_names
+from iovigil.agent.engine_location import engine_location
 from iovigil.engines.options import OptionError
-from iovigil.engines.spelling import engine_names
+from iovigil.engines.spelling import engine_names, plugin_names
 
 
 def distribution(site: Path, name: str, points: str) -> None:
@@ -57,7 +57,7 @@ def test_a_package_is_found_and_not_imported(site: Path) -> None:
     (site / "a_package").mkdir()
     (site / "a_package" / "__init__.py").write_text("raise RuntimeError('the agent must not run this')\n")
     assert engine_location("theirs") == {"module": "a_package.deep.engine", "file": "", "path": [str(site)]}
-    assert "theirs" in entry_point_names()
+    assert "theirs" in plugin_names()
     assert "a_package" not in sys.modules
 
 
