@@ -78,9 +78,7 @@ def test_trimmed_blocks_are_zero_and_the_others_as_written(path: Path, engine: s
 
 
 def test_trimmed_blocks_are_left_out_of_the_check_when_so_asked(path: Path) -> None:
-    done = run_job(
-        path, rw="randwrite", verify="crc32c", trim_percentage=50, trim_backlog=16, trim_verify_zero=0
-    )
+    done = run_job(path, rw="randwrite", verify="crc32c", trim_percentage=50, trim_backlog=16, trim_verify_zero=0)
     assert done.status == 0, done.show()
     assert done.page.counter(Counter.VERIFIED_BYTES, READ) == 4 * MIB - done.bytes(TRIM)
 
@@ -93,7 +91,9 @@ def test_a_trim_job_makes_holes(path: Path) -> None:
     assert path.stat().st_blocks < 64
 
 
-def test_dumps_show_what_was_found_and_what_should_be(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dumps_show_what_was_found_and_what_should_be(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_job(path, rw="write", verify="crc32c", do_verify=0).status == 0
     good = path.read_bytes()[8192 : 8192 + 4096]
@@ -114,7 +114,9 @@ def test_dumps_show_what_was_found_and_what_should_be(path: Path, tmp_path: Path
                                       "iodepth_batch_complete_max": 8, "iodepth_low": 8}])  # fmt: skip
 @pytest.mark.parametrize("engine", [*ENGINES[1:], "null"])
 def test_batches_change_nothing_but_the_batches(path: Path, engine: str, options: dict[str, int]) -> None:
-    done = run_job(None if engine == "null" else path, size=4 * MIB, rw="randread", ioengine=engine, iodepth=16, **options)
+    done = run_job(
+        None if engine == "null" else path, size=4 * MIB, rw="randread", ioengine=engine, iodepth=16, **options
+    )
     assert done.status == 0, done.show()
     assert done.ios(READ) == 1024
     levels = done.page.depth_levels()
@@ -152,7 +154,7 @@ def test_intervals_have_headers_of_their_own(path: Path, interval: int) -> None:
 @engines
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_check_as_the_loop_does(path: Path, engine: str, threads: int) -> None:
-    options = {"ioengine": engine, "iodepth": 4, "verify": "crc32c", "verify_async": threads}
+    options: dict[str, Any] = {"ioengine": engine, "iodepth": 4, "verify": "crc32c", "verify_async": threads}
     done = run_job(path, rw="randwrite", **options)
     assert done.status == 0, done.show()
     assert done.page.counter(Counter.VERIFIED_BYTES, READ) == 4 * MIB
@@ -162,7 +164,9 @@ def test_threads_check_as_the_loop_does(path: Path, engine: str, threads: int) -
             file.write(bytes([path.read_bytes()[at + 777] ^ 1]))
     found = run_job(path, rw="read", **options)
     assert found.mismatches == {Mismatch.CHECKSUM: 4}
-    assert sorted(record.first_byte for record in found.page.mismatches()) == [at + 777 for at in range(0, 4 * MIB, MIB)]
+    assert sorted(record.first_byte for record in found.page.mismatches()) == [
+        at + 777 for at in range(0, 4 * MIB, MIB)
+    ]
     assert run_job(path, rw="read", verify_fatal=1, **options).status == 1
 
 
@@ -174,4 +178,6 @@ def test_threads_and_a_backlog_go_together(path: Path) -> None:
 
 def test_a_cpu_that_is_not_there_is_refused_to_the_threads(path: Path) -> None:
     done = run_job(path, rw="read", verify="crc32c", verify_async=1, verify_async_cpus="1000")
-    assert done.messages == ("error: [Errno 22] Invalid argument: this machine has not all of them: 'verify_async_cpus'",)
+    assert done.messages == (
+        "error: [Errno 22] Invalid argument: this machine has not all of them: 'verify_async_cpus'",
+    )

@@ -90,5 +90,6 @@ def test_one_failed_job_fails_its_group_and_is_told_apart() -> None:
 def test_rates_at_the_same_time_add_up() -> None:
     # As in fio 3.33: two jobs at 1000 I/Os per second are 2000, over twice as many samples.
     both = added([RateSamples(15, 1000.0, 1002.0, 1000.5, 3.0), RateSamples(15, 1000.0, 1001.0, 1000.5, 4.0)])
-    assert both == RateSamples(30, 2000.0, 2003.0, 2001.0, pytest.approx(5.0))
+    assert both[:4] == (30, 2000.0, 2003.0, 2001.0)
+    assert both.stddev == pytest.approx(5.0)
     assert added([]) == RateSamples(0, 0.0, 0.0, 0.0, 0.0)
