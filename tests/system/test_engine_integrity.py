@@ -1,6 +1,7 @@
 """Verification beside the writing: backlogs, trims, mixed jobs, checks of an earlier run, dumps."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_runs import KIB, MIB, READ, WRITE, data_file, run_job
