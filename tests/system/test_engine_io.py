@@ -74,7 +74,7 @@ def test_with_its_options_an_engine_and_fio_read_what_the_other_wrote(
 @pytest.mark.requires_fio
 @pytest.mark.requires_io_uring
 def test_polling_where_none_is_possible_fails_as_with_fio_and_says_why(path: Path) -> None:
-    options = {"rw": "read", "bs": BLOCK, "direct": 1, "ioengine": "io_uring", "hipri": 1}
+    options: dict[str, Any] = {"rw": "read", "bs": BLOCK, "direct": 1, "ioengine": "io_uring", "hipri": 1}
     done = run_job(path, **options)
     assert done.status == 1
     assert done.page.error == errno.EOPNOTSUPP
