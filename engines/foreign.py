@@ -137,7 +137,7 @@ ENGINES: Final[Mapping[str, str]] = {
     "dirstat": METADATA,
     "e4defrag": "changes how files lie on ext4, which measures the filesystem and not the disk",
     "exec": "runs a program: start it beside the job",
-    "external": "loads code from a path, which a child of iovigil never does",
+    "external": "needs the path of the engine behind it: external:/opt/engines/mine.py",
     "falloc": METADATA,
     "filecreate": METADATA,
     "filedelete": METADATA,
