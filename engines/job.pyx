@@ -337,7 +337,7 @@ cdef class Job:
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
-        rates_start(&self.rates, self.epoch_ns)
+        rates_start(&self.rates, &self.options, self.epoch_ns)
         self.logs.start(self.epoch_ns)
         if self.is_recorded:
             self.recorder.start(now)
@@ -1004,7 +1004,12 @@ cdef class Job:
         slot_set(&self.page.epoch_ns, now)
         if self.page.phase_ns:
             slot_set(&self.page.phase_ns, now)
-        rates_start(&self.rates, now)
+        rates_start(&self.rates, &self.options, now)
+
+    cdef void forget_depths(self) noexcept nogil:
+        cdef int kind
+        for kind in range(DEPTH_COUNT):
+            self.page.depth_level[kind] = self.page.submits[kind] = self.page.completes[kind] = 0
 
     cdef void enter(self, int state) noexcept nogil:
         slot_set(&self.page.state, <uint64_t>state)
@@ -1053,7 +1058,9 @@ cdef class Job:
             rates_look(&self.rates, self.page, &self.options, now)
             if self.rates.is_missed:
                 self.is_over = True
-            next_ns = min(next_ns, min(self.rates.next_sample_ns, self.rates.next_judgement_ns))
+            next_ns = min(next_ns, self.rates.next_look_ns)
+        if self.pace.is_on:
+            self.tell_dropped()
         if self.logs.is_wanted:
             log_ns = self.logs.look(self.page, now)
             if log_ns:

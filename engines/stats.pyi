@@ -54,7 +54,7 @@ class MismatchRecord(NamedTuple):
     found: int
 
 class RateSamples(NamedTuple):
-    """Half-second rates: KiB/s or I/Os per second."""
+    """Rates over windows of bwavgtime or iopsavgtime: KiB/s or I/Os per second."""
 
     samples: int
     minimum: float
