@@ -30,7 +30,11 @@ from iovigil.engines.pace cimport (
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay, replay_step
-from iovigil.engines.stats cimport COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage
+from iovigil.engines.rng cimport mix
+from iovigil.engines.stats cimport (
+    COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage,
+    rate_samples,
+)
 from iovigil.engines.target cimport TargetFiles, target_file
 from iovigil.engines.think cimport think_init, think_is_due, think_issued, think_pause, think_start
 from iovigil.engines.workload cimport (
@@ -51,6 +55,10 @@ cdef enum:
     SHORTEST_ROUND_NS = 20000000
     CHECK_WAIT_NS = 50000000
     BLOCKS_A_CHECKER = 2  # one being checked, one waiting
+    BY_DIRECTION = -1  # instead of advice to the kernel
+    NO_ADVICE = -2
+    PACE_STREAM = 1
+    CONTENTS_STREAM = 2
 
 
 OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
@@ -146,7 +154,7 @@ cdef class Job:
         if not self.pass_bytes:
             self.pass_bytes = self.region_bytes
         seed = self.options.randseed + (number - 1) * <uint64_t>0x9E3779B97F4A7C15
-        if not self.options.randrepeat:
+        if not self.options.randrepeat and not self.options.allrandrepeat:
             seed ^= int.from_bytes(os.urandom(8), "little")
         try:
             if not self.options.is_replayed:
@@ -156,9 +164,9 @@ cdef class Job:
         except ValueError as error:
             raise SetupError(str(error)) from None
 
-        pace_init(&self.pace, &self.options, seed)
-
-        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval)
+        # A seed each: when an I/O comes must say nothing of where it goes.
+        pace_init(&self.pace, &self.options, mix(seed ^ PACE_STREAM))
+        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval, self.max_bs)
         self.reads_back = self.integrity.is_logged and self.options.do_verify
         self.has_backlog = self.integrity.verify_backlog or self.integrity.trim_backlog
         self.has_conflicts = self.integrity.is_logged or self.options.serialize_overlap
@@ -181,8 +189,7 @@ cdef class Job:
         self.restamps = self.options.is_verified or self.logs.is_wanted or self.is_recorded
         self.is_watched = self.logs.is_wanted or self.pace.is_on or self.options.is_replayed or self.options.latency_target or max(self.options.max_latency)
         think_init(&self.think, &self.options)
-        contents_init(&self.contents, options, &self.options, seed)
-        search_init(&self.search, &self.options)
+        contents_init(&self.contents, options, &self.options, mix(seed ^ CONTENTS_STREAM))
         self.flow_weight = options["flow"]
 
         self.engine = load_engine(ioengine, location)(self.targets, <uint32_t>self.options.iodepth, options)
@@ -421,6 +428,20 @@ cdef class Job:
                 io.length = io.block_length = drawn.length
                 self.integrity.begin(io, True)
                 self.integrity.finish(io, io.numberio)
+            self.trim_dry(False)
+        self.trim_dry(True)
+
+    cdef void trim_dry(self, bint is_last) noexcept nogil:
+        """Book the trims that are due, as if they had been made."""
+        cdef io_u *io = &self.ios[0]
+        cdef piece drawn
+        while self.integrity.trim_backlog and self.integrity.next_trim(is_last, &drawn):
+            io.ddir = TRIM
+            io.file = <uint16_t>drawn.file
+            io.offset = drawn.offset
+            io.length = io.block_length = drawn.length
+            self.integrity.begin(io, True)
+            self.integrity.trimmed(io)
 
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
         """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
