@@ -133,7 +133,7 @@ cdef class Job:
 
     cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
         cdef uint64_t slot, seed
-        cdef uint32_t depth, index
+        cdef uint32_t depth, index, extra
         try:
             ioengine = options["ioengine"]
             self.options = read_options(options)
@@ -192,11 +192,15 @@ cdef class Job:
         contents_init(&self.contents, options, &self.options, mix(seed ^ CONTENTS_STREAM))
         self.flow_weight = options["flow"]
 
-        self.engine = load_engine(ioengine, location)(self.targets, <uint32_t>self.options.iodepth, options)
-        self.is_idle = self.engine.is_idle
-        depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
-        self.depth_limit = depth
         self.has_checkers = self.options.is_verified and self.options.verify_async
+        extra = BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async if self.has_checkers else 0
+        # With room for every slot: engines keep something for each, by its index.
+        self.engine = load_engine(ioengine, location)(
+            self.targets, min(<uint32_t>self.options.iodepth + extra, <uint32_t>MAX_IODEPTH), options)
+        self.is_idle = self.engine.is_idle
+        if self.engine.is_sync:
+            self.options.iodepth = 1
+        depth = min(<uint32_t>self.options.iodepth + extra, <uint32_t>MAX_IODEPTH)
         if self.has_checkers:
             depth = min(depth + BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async, MAX_IODEPTH)
             self.checkers = Checkers(self.integrity, <uint32_t>self.options.verify_async, depth, self.max_bs,
@@ -479,7 +483,7 @@ cdef class Job:
                 if io != NULL:
                     # The start of a verified block was stamped after its contents were made: that was just now.
                     io.issued_ns = io.start_ns if self.options.is_verified else now_ns(clock)
-                    slot_set(&self.page.inflight_ns[0], io.issued_ns)
+                    slot_set(&self.page.inflight_ns[io.index], io.issued_ns)
                     self.engine.queue(io)
                     now = now_ns(clock)
                     self.complete(io, now)
@@ -548,6 +552,8 @@ cdef class Job:
                 now = now_ns(clock)
             elif io == NULL:
                 break
+        while self.being_checked:  # the engine has failed, and the checkers have what came before
+            self.collect(CHECK_WAIT_NS)
         self.end_phase(now_ns(clock))
 
     cdef inline uint32_t wanted(self, const io_u *last) noexcept nogil:
