@@ -74,6 +74,7 @@ cdef class Job:
     cdef uint32_t depth  # I/Os there are
     cdef uint32_t depth_limit  # I/Os that may be in flight now
     cdef uint32_t submit_most
+    cdef uint32_t reap_least
     cdef uint32_t reap_most
     cdef bint is_batching  # the options say how many are submitted and reaped together
     cdef bint is_draining  # iodepth_low
@@ -125,6 +126,7 @@ cdef class Job:
 
     cdef int set_up(self, dict options, files, uint32_t number, location) except -1
     cdef bint uses(self, int ddir) noexcept
+    cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)
     cdef explain(self)
     cdef void run_phases(self) noexcept nogil
@@ -161,6 +163,8 @@ cdef class Job:
     cdef void steer(self, uint64_t now) noexcept nogil
     cdef void search_on(self, uint64_t now) noexcept nogil
     cdef void forget_figures(self, uint64_t now) noexcept nogil
+    cdef void forget_depths(self) noexcept nogil
+    cdef void tell_dropped(self) noexcept nogil
     cdef void enter(self, int state) noexcept nogil
     cdef void begin_phase(self, uint64_t now) noexcept nogil
     cdef void end_phase(self, uint64_t now) noexcept nogil

@@ -5,6 +5,7 @@ import os
 
 from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 
@@ -25,7 +26,7 @@ from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, rea
 from iovigil.engines.latency cimport clear, record, slot_add, slot_get, slot_set
 from iovigil.engines.logs cimport Logs
 from iovigil.engines.pace cimport (
-    pace_dropped, pace_due_ns, pace_init, pace_issued, pace_paused, pace_start, sleep_until,
+    pace_dropped, pace_due_ns, pace_forget, pace_init, pace_issued, pace_paused, pace_start, sleep_until,
 )
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.recorder cimport Recorder
@@ -216,13 +217,8 @@ cdef class Job:
         if self.due_ns == NULL:
             raise MemoryError
         self.depth = depth
-        if self.search.is_on:
-            self.depth_limit = min(self.search.depth, self.depth_limit)
-            slot_set(&self.page.latency_depth, self.depth_limit)
-        self.submit_most = <uint32_t>min(self.options.iodepth_batch_submit or depth, <uint64_t>self.depth_limit)
-        self.reap_most = <uint32_t>min(self.options.iodepth_batch_complete_max, <uint64_t>self.depth_limit)
-        self.is_batching = (self.submit_most < self.depth_limit or self.options.iodepth_batch_complete_min != 1
-                            or self.options.iodepth_low)
+        search_init(&self.search, &self.options)
+        self.limit_depth(self.search.depth)
         for slot in range(depth):
             self.ios[slot].index = <uint32_t>slot
             self.ios[slot].buf = self.buffers.address + slot * self.buffers.stride
@@ -233,6 +229,18 @@ cdef class Job:
         contents_begin(&self.contents, self.buffers.address, self.buffers.size, self.buffers.stride)
         self.engine.open(self.buffers.address, self.buffers.size)
         return 0
+
+    cdef void limit_depth(self, uint32_t depth) noexcept nogil:
+        """Let so many I/Os be in flight from now on, and no larger batches."""
+        cdef const job_options *options = &self.options
+        self.depth_limit = depth
+        self.submit_most = <uint32_t>min(options.iodepth_batch_submit or depth, <uint64_t>depth)
+        self.reap_least = <uint32_t>min(max(options.iodepth_batch_complete_min, <uint64_t>1), <uint64_t>depth)
+        self.reap_most = <uint32_t>min(options.iodepth_batch_complete_max, <uint64_t>depth)
+        self.is_batching = (self.submit_most < depth or options.iodepth_batch_complete_min != 1
+                            or options.iodepth_low)
+        if self.search.is_on:
+            slot_set(&self.page.latency_depth, depth)
 
     cdef adopt(self, Replay replay):
         """Take lengths and directions from the log, not from the options."""
@@ -467,6 +475,8 @@ cdef class Job:
         # Readahead would move what a random job never asks for; the check goes in order of offset.
         self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
         pace_start(&self.pace, now)
+        if self.search.is_on:
+            search_begin(&self.search, max(now, self.epoch_ns))
         self.begin_phase(now)
 
         while True:
@@ -499,17 +509,24 @@ cdef class Job:
                     io = self.pick(now, &wake_ns)
                     if io == NULL:
                         break
+                    if io.ddir >= TRIM:
+                        # An engine may make it at once: a disk that hangs then must be seen to.
+                        slot_set(&self.page.inflight_ns[io.index], now)
                     status = self.engine.queue(io)
                     if status == QUEUED:
                         self.batch[count] = io
                         count += 1
                     elif status == BUSY:
+                        slot_set(&self.page.inflight_ns[io.index], 0)
                         self.again[self.again_count] = io
                         self.again_count += 1
                         break
                     else:
                         io.issued_ns = now
-                        self.complete(io, now_ns(clock))
+                        now = now_ns(clock)
+                        self.complete(io, now)
+                        if now >= self.next_check_ns or slot_get(&self.page.stop):
+                            break
                 if count:
                     # Stamped before the system call that submits the batch: see docs/adr/0004.
                     issued_ns = now_ns(clock)
@@ -521,7 +538,9 @@ cdef class Job:
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
                     wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
-                    reaped = self.engine.reap(self.wanted(io), self.reap_most, wake_ns - now if wake_ns > now else 0)
+                    if wake_ns:
+                        wake_ns = wake_ns - now if wake_ns > now else 1
+                    reaped = self.engine.reap(self.wanted(io), self.reap_most, wake_ns)
                     now = now_ns(clock)
                     if reaped < 0:
                         self.fail_engine(-reaped)
@@ -561,11 +580,11 @@ cdef class Job:
         if self.is_batching:
             if self.options.iodepth_low:
                 self.is_draining = self.in_flight > (
-                    self.options.iodepth_low if self.is_draining else self.options.iodepth - 1)
+                    self.options.iodepth_low if self.is_draining else self.depth_limit - 1)
             # Where there is more to submit, and room, nothing is waited for.
             if last != NULL and self.free_count and self.in_flight < self.depth_limit and not self.is_draining:
                 return 0
-            return <uint32_t>min(max(self.options.iodepth_batch_complete_min, <uint64_t>1), <uint64_t>self.in_flight)
+            return min(self.reap_least, self.in_flight)
         return 1
 
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
@@ -582,7 +601,7 @@ cdef class Job:
         if self.again_count:
             self.again_count -= 1
             return self.again[self.again_count]
-        if self.is_over:
+        if self.is_over or self.is_quiescing:
             return NULL
         if self.sync_due:
             return self.pick_sync(now)
@@ -682,7 +701,7 @@ cdef class Job:
 
     cdef inline bint is_held(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """Whether something other than a rate keeps the next I/O from starting."""
-        if self.is_quiescing or (self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now)):
+        if self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now):
             return True
         if self.flow.page != NULL and flow_is_ahead(&self.flow):
             wake_ns[0] = now + self.flow.sleep_ns
@@ -857,7 +876,7 @@ cdef class Job:
     cdef void watch(self, io_u *io, uint64_t now) noexcept nogil:
         """What few jobs want to know of each I/O."""
         cdef uint64_t took_ns = elapsed(io.start_ns, now)
-        if self.search.is_on:
+        if self.search.is_on and not self.is_checking:
             search_note(&self.search, took_ns)
             self.steer(now)
         if self.logs.is_wanted:
@@ -1013,8 +1032,7 @@ cdef class Job:
             self.forget_figures(now)
             self.is_settled = False
         search_begin(&self.search, now)
-        self.depth_limit = self.search.depth
-        slot_set(&self.page.latency_depth, self.search.depth)
+        self.limit_depth(self.search.depth)
 
     cdef void forget_figures(self, uint64_t now) noexcept nogil:
         """Measure anew from here: what was before has led to a depth, and is not what is asked for."""
@@ -1025,8 +1043,11 @@ cdef class Job:
             for kind in range(LATENCY_COUNT):
                 clear(&self.page.latency[kind][ddir])
             slot_set(&self.page.runtime_ns[ddir], 0)
-        for kind in range(DEPTH_COUNT):
-            self.page.depth_level[kind] = self.page.submits[kind] = self.page.completes[kind] = 0
+            memset(&self.page.bw[ddir], 0, sizeof(rate_samples))
+            memset(&self.page.iops[ddir], 0, sizeof(rate_samples))
+        for ddir in range(3):
+            pace_forget(&self.pace, ddir)
+        self.forget_depths()
         self.epoch_ns = now
         slot_set(&self.page.epoch_ns, now)
         if self.page.phase_ns:
@@ -1053,18 +1074,24 @@ cdef class Job:
         cdef int ddir
         cdef uint64_t begun_ns = self.page.phase_ns, ios
         for ddir in range(3):
-            slot_set(&self.page.counter[<int>Counter.DROPPED_IOS][ddir], pace_dropped(&self.pace, ddir))
+            ios += self.page.counter[<int>Counter.IOS][ddir]
             if begun_ns and self.page.phase_ddirs & (1 << ddir):
                 slot_add(&self.page.runtime_ns[ddir], now - begun_ns)
         slot_set(&self.page.phase_ns, 0)
         if self.engine.is_sync:
             # Always one deep: counted here rather than in the loop.
-            ios = self.page.counter[<int>Counter.IOS][<int>READ] + self.page.counter[<int>Counter.IOS][<int>WRITE]
             self.page.depth_level[0] = self.page.submits[1] = self.page.completes[1] = ios
+
+    cdef void tell_dropped(self) noexcept nogil:
+        cdef int ddir
+        for ddir in range(3):
+            slot_set(&self.page.counter[<int>Counter.DROPPED_IOS][ddir], pace_dropped(&self.pace, ddir))
 
     cdef void begin_measuring(self, uint64_t now) noexcept nogil:
         """The ramp is over: what starts from now on counts."""
-        self.is_ramping = False
+        if self.is_ramping:
+            self.is_ramping = False
+            self.forget_depths()
         slot_set(&self.page.epoch_ns, self.epoch_ns)
         slot_set(&self.page.phase_ns, now)
         self.enter(RunState.VERIFYING if self.is_checking else RunState.RUNNING)
