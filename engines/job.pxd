@@ -93,8 +93,9 @@ cdef class Job:
     cdef bint skips_lat
     cdef bint syncs
     cdef uint64_t range_writes
-    cdef int ignored[2][32]
-    cdef int ignored_count[2]
+    cdef int access_advice  # of posix_fadvise
+    cdef int ignored[3][32]
+    cdef int ignored_count[3]
 
     # The phase now running.
     cdef bint is_checking  # the verify phase: blocks come from the log
@@ -131,6 +132,7 @@ cdef class Job:
     cdef explain(self)
     cdef void run_phases(self) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
+    cdef bint has_failed(self) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef void run_dry(self) noexcept nogil
     cdef void trim_dry(self, bint is_last) noexcept nogil

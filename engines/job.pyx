@@ -62,6 +62,13 @@ cdef enum:
     CONTENTS_STREAM = 2
 
 
+cdef dict ADVICE = {
+    "auto": BY_DIRECTION,
+    "none": NO_ADVICE,
+    "random": POSIX_FADV_RANDOM,
+    "sequential": POSIX_FADV_SEQUENTIAL,
+}
+
 OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
 
 
@@ -143,6 +150,8 @@ cdef class Job:
         self.max_bs = max([self.options.max_bs[ddir] for ddir in range(3) if self.uses(ddir)])
         self.min_bs = min([self.options.min_bs[ddir] for ddir in range(3) if self.uses(ddir)])
         if self.options.is_replayed:
+            if self.options.is_verified:
+                raise SetupError("verify: what read_iolog replays has no headers to check; leave one of the two out")
             try:
                 self.replay = Replay(options, self.names, [size for _, size in files])
             except ValueError as error:
@@ -174,7 +183,7 @@ cdef class Job:
         self.is_mixed = self.options.does_read and self.options.does_write
         # The reads of a mixed job may come before the writes, and are not judged.
         self.checks_reads = self.options.is_verified and not self.options.does_write
-        for which, errors in enumerate(options["ignore_error"][:2]):
+        for which, errors in enumerate(options["ignore_error"]):
             self.ignored_count[which] = min(len(errors), IGNORED_MOST)
             for place in range(self.ignored_count[which]):
                 self.ignored[which][place] = errors[place]
@@ -192,6 +201,7 @@ cdef class Job:
         think_init(&self.think, &self.options)
         contents_init(&self.contents, options, &self.options, mix(seed ^ CONTENTS_STREAM))
         self.flow_weight = options["flow"]
+        self.access_advice = ADVICE[options["fadvise_hint"]]
 
         self.has_checkers = self.options.is_verified and self.options.verify_async
         extra = BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async if self.has_checkers else 0
@@ -203,7 +213,6 @@ cdef class Job:
             self.options.iodepth = 1
         depth = min(<uint32_t>self.options.iodepth + extra, <uint32_t>MAX_IODEPTH)
         if self.has_checkers:
-            depth = min(depth + BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async, MAX_IODEPTH)
             self.checkers = Checkers(self.integrity, <uint32_t>self.options.verify_async, depth, self.max_bs,
                                      options["verify_async_cpus"])
         self.buffers = Buffers(options, self.max_bs, depth)
@@ -353,6 +362,7 @@ cdef class Job:
 
     cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left
+        cdef bint is_wanted  # a check of what was written
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
@@ -368,6 +378,7 @@ cdef class Job:
         for _loop in range(self.options.loops):
             if not self.options.is_replayed:
                 workload_rewind(&self.work)
+                self.drawn_ddir = -1
             while True:
                 # One round. What is verified is written at most for half the time that is left, so that
                 # the other half can check it.
@@ -392,9 +403,10 @@ cdef class Job:
                 else:
                     self.phase(False, end)
                 budget -= left - self.ios_left
-                if self.has_written and (self.options.end_fsync or self.reads_back):
+                is_wanted = self.reads_back and not slot_get(&self.page.stop) and not self.has_failed()
+                if self.has_written and not self.failure.error and (self.options.end_fsync or is_wanted):
                     self.sync_target()
-                if self.reads_back and not self.failure.error and not slot_get(&self.page.stop):
+                if is_wanted and not self.failure.error:
                     self.advise(POSIX_FADV_DONTNEED)
                     self.bytes_left = <uint64_t>-1
                     self.ios_left = <uint64_t>-1
@@ -418,8 +430,11 @@ cdef class Job:
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
-        return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full or self.is_answered
+        return (self.has_failed() or self.is_full or self.is_answered
                 or slot_get(&self.page.stop) or (deadline and now >= deadline))
+
+    cdef bint has_failed(self) noexcept nogil:
+        return self.failure.error != 0 or self.is_corrupt or self.rates.is_missed
 
     cdef void run_dry(self) noexcept nogil:
         """verify_only: book the writes of a pass as if they had been made."""
@@ -469,11 +484,13 @@ cdef class Job:
         self.sync_due = 0
         self.phase_end_ns = end_ns
         self.next_check_ns = 0
-        self.drawn_ddir = -1
         self.chosen_ddir = -1
         think_start(&self.think, now)
-        # Readahead would move what a random job never asks for; the check goes in order of offset.
-        self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
+        if self.access_advice >= 0:
+            self.advise(self.access_advice)
+        elif self.access_advice == BY_DIRECTION:
+            # Readahead would move what a random job never asks for; the check goes in order of offset.
+            self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
         pace_start(&self.pace, now)
         if self.search.is_on:
             search_begin(&self.search, max(now, self.epoch_ns))
@@ -594,7 +611,7 @@ cdef class Job:
         what is in flight, or when the phase has no more.
         """
         cdef io_u *io
-        cdef int ddir = self.drawn_ddir
+        cdef int ddir = -1 if self.is_checking else self.drawn_ddir
         cdef uint64_t due_ns = now, generation = 0
         cdef bint is_trimmed = False
         cdef piece drawn
@@ -641,7 +658,8 @@ cdef class Job:
             self.drawn = drawn
             self.drawn_due_ns = due_ns
             return NULL
-        self.drawn_ddir = -1
+        if not self.is_checking:
+            self.drawn_ddir = -1
 
         io = self.take_slot(<uint8_t>ddir, &drawn)
         io.start_ns = now
@@ -693,6 +711,10 @@ cdef class Job:
         if io.ddir == WRITE:
             contents_write(&self.contents, io.buf, io.length, io.offset, now)
             self.count_write(&drawn)
+        if self.flow.page != NULL:
+            flow_note(&self.flow)
+        if self.think.pause_ns:
+            think_issued(&self.think)
         self.has_begun = True
         self.ios_left -= 1
         if self.is_recorded:
@@ -912,7 +934,7 @@ cdef class Job:
     cdef void judge(self, io_u *io) noexcept nogil:
         """Say what is wrong with a block, and end the job where that is asked for."""
         self.integrity.judge(io)
-        if self.options.verify_fatal and not self.options.passed & PASS_VERIFY:
+        if self.options.verify_fatal and not self.may_pass(EILSEQ, PASS_VERIFY):
             self.is_corrupt = True
             self.is_over = True
 
@@ -934,7 +956,7 @@ cdef class Job:
 
     cdef bint may_pass(self, int error, unsigned kind) noexcept nogil:
         """Whether continue_on_error, with ignore_error's list where there is one, lets an error pass."""
-        cdef int index, which = 0 if kind == PASS_READ else 1
+        cdef int index, which = 0 if kind == PASS_READ else 1 if kind == PASS_WRITE else 2
         if not self.options.passed & kind:
             return False
         for index in range(self.ignored_count[which]):
@@ -946,6 +968,7 @@ cdef class Job:
         """Count an I/O that returned an error, and end the job unless that error may pass."""
         cdef int ddir = min(<int>io.ddir, <int>SYNC)
         self.forget(io)
+        slot_set(&self.page.inflight_ns[io.index], 0)  # nothing to be taken back
         if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
             self.is_full = True
             self.is_over = True
@@ -968,6 +991,7 @@ cdef class Job:
         self.is_over = True
         while self.again_count:
             self.again_count -= 1
+            self.forget(self.again[self.again_count])
             self.release(self.again[self.again_count])
         if self.engine.is_sync:
             return
@@ -1063,8 +1087,9 @@ cdef class Job:
         slot_set(&self.page.state, <uint64_t>state)
 
     cdef void begin_phase(self, uint64_t now) noexcept nogil:
-        cdef uint64_t ddirs = ((self.options.does_read << <int>READ) | (self.options.does_write << <int>WRITE)
-                               | (self.options.does_trim << <int>TRIM))
+        cdef bint reads = self.options.does_read or self.integrity.verify_backlog
+        cdef bint trims = self.options.does_trim or self.integrity.trim_backlog
+        cdef uint64_t ddirs = (reads << <int>READ) | (self.options.does_write << <int>WRITE) | (trims << <int>TRIM)
         slot_set(&self.page.phase_ddirs, <uint64_t>(1 << <int>READ) if self.is_checking else ddirs)
         slot_set(&self.page.phase_ns, 0 if self.is_ramping else now)
         if not self.page.first_io_ns:
@@ -1072,7 +1097,8 @@ cdef class Job:
 
     cdef void end_phase(self, uint64_t now) noexcept nogil:
         cdef int ddir
-        cdef uint64_t begun_ns = self.page.phase_ns, ios
+        cdef uint64_t begun_ns = self.page.phase_ns, ios = 0
+        self.tell_dropped()
         for ddir in range(3):
             ios += self.page.counter[<int>Counter.IOS][ddir]
             if begun_ns and self.page.phase_ddirs & (1 << ddir):
