@@ -81,6 +81,8 @@ cdef class Job:
     cdef uint64_t *due_ns  # intended start of each I/O of a paced job
 
     # What the options come to.
+    cdef bint is_usual  # nothing that few jobs ask for
+    cdef bint measures_all  # and no more
     cdef bint reads_back
     cdef bint checks_reads
     cdef bint has_backlog
@@ -98,10 +100,11 @@ cdef class Job:
     cdef int ignored_count[3]
 
     # The phase now running.
+    cdef bint is_plain  # a usual job's own I/O
     cdef bint is_checking  # the verify phase: blocks come from the log
     cdef uint64_t ios_left  # still to be picked
-    cdef uint64_t bytes_left
     cdef bint may_repeat  # begin another pass where one has no more
+    cdef uint64_t bytes_left  # beside ios_left it would be counted down together with it, which is slower
     cdef int drawn_ddir  # of a write drawn while its block is in flight; -1 is none
     cdef piece drawn
     cdef piece last_written
@@ -138,6 +141,7 @@ cdef class Job:
     cdef void trim_dry(self, bint is_last) noexcept nogil
     cdef uint32_t wanted(self, const io_u *last) noexcept nogil
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
+    cdef io_u *pick_any(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef int choose(self, uint64_t now) noexcept nogil
     cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
@@ -150,6 +154,7 @@ cdef class Job:
     cdef void complete(self, io_u *io, uint64_t now) noexcept nogil
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil
     cdef void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
+    cdef void account_some(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
     cdef void watch(self, io_u *io, uint64_t now) noexcept nogil
     cdef bint settle(self, io_u *io) noexcept nogil
     cdef void judge(self, io_u *io) noexcept nogil

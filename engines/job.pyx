@@ -197,7 +197,8 @@ cdef class Job:
         if self.is_recorded:
             self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
         self.restamps = self.options.is_verified or self.logs.is_wanted or self.is_recorded
-        self.is_watched = self.logs.is_wanted or self.pace.is_on or self.options.is_replayed or self.options.latency_target or max(self.options.max_latency)
+        self.is_watched = (self.logs.is_wanted or self.pace.is_on or self.options.is_replayed
+                           or self.options.latency_target or max(self.options.max_latency))
         think_init(&self.think, &self.options)
         contents_init(&self.contents, options, &self.options, mix(seed ^ CONTENTS_STREAM))
         self.flow_weight = options["flow"]
@@ -228,6 +229,12 @@ cdef class Job:
         self.depth = depth
         search_init(&self.search, &self.options)
         self.limit_depth(self.search.depth)
+        self.measures_all = not (
+            self.skips_slat or self.skips_clat or self.skips_lat or self.is_watched or self.is_idle)
+        self.is_usual = not (
+            self.options.is_verified or self.options.is_replayed or self.options.is_trimwrite or self.is_recorded
+            or self.has_conflicts or self.syncs or self.pace.is_on or self.think.pause_ns or self.search.is_on
+            or self.flow_place is not None or self.contents.making == REMAKE)
         for slot in range(depth):
             self.ios[slot].index = <uint32_t>slot
             self.ios[slot].buf = self.buffers.address + slot * self.buffers.stride
@@ -475,11 +482,12 @@ cdef class Job:
         cdef const clock_source *clock = &self.page.clock
         cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
         cdef bint is_sync = self.engine.is_sync
-        cdef uint32_t count, index
+        cdef uint32_t count, room, index
         cdef int reaped
         cdef io_u *io
         cdef QueueStatus status
         self.is_checking = is_checking
+        self.is_plain = self.is_usual and not is_checking
         self.is_over = False
         self.sync_due = 0
         self.phase_end_ns = end_ns
@@ -520,9 +528,10 @@ cdef class Job:
             else:
                 count = 0
                 io = NULL
-                while (self.free_count or self.again_count) and count < self.submit_most and not self.is_draining:
-                    if self.in_flight + count >= self.depth_limit:
-                        break
+                room = 0
+                if not self.is_draining and self.in_flight < self.depth_limit:
+                    room = min(self.submit_most, self.depth_limit - self.in_flight)
+                while count < room and (self.free_count or self.again_count):
                     io = self.pick(now, &wake_ns)
                     if io == NULL:
                         break
@@ -604,12 +613,33 @@ cdef class Job:
             return min(self.reap_least, self.in_flight)
         return 1
 
-    cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+    cdef inline io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """The next I/O, ready to be queued.
 
         NULL when there is none: `wake_ns` then says when to ask again, or stays 0 when that depends on
         what is in flight, or when the phase has no more.
         """
+        cdef io_u *io
+        cdef int ddir
+        cdef piece drawn
+        if not self.is_plain or self.again_count or self.is_over or not self.ios_left or not self.bytes_left:
+            return self.pick_any(now, wake_ns)
+        ddir = next_ddir(&self.work)
+        if not next_piece(&self.work, ddir, &drawn) and not self.draw(ddir, &drawn):
+            self.bytes_left = 0
+            return NULL
+        io = self.take_slot(<uint8_t>ddir, &drawn)
+        io.start_ns = now
+        if ddir == WRITE:
+            contents_write(&self.contents, io.buf, io.length, io.offset, now)
+            self.has_written = True
+        self.has_begun = True
+        self.ios_left -= 1
+        self.bytes_left -= min(self.bytes_left, <uint64_t>io.length)
+        return io
+
+    cdef io_u *pick_any(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """The same with everything that few jobs ask for."""
         cdef io_u *io
         cdef int ddir = -1 if self.is_checking else self.drawn_ddir
         cdef uint64_t due_ns = now, generation = 0
@@ -742,14 +772,16 @@ cdef class Job:
         self.chosen_ddir = ddir
         return ddir
 
-    cdef inline bint draw(self, int ddir, piece *drawn) noexcept nogil:
+    cdef bint draw(self, int ddir, piece *drawn) noexcept nogil:
         """Where the next I/O goes; False when the pass is over and no other may follow."""
-        if next_piece(&self.work, ddir, drawn):
-            return True
-        if self.has_begun and not self.may_repeat:
-            return False  # but a round that begins where the last pass ended begins another
-        workload_pass(&self.work)
-        return next_piece(&self.work, ddir, drawn)
+        cdef bint is_new = False
+        while not next_piece(&self.work, ddir, drawn):
+            # A round that begins where the last pass ended begins another.
+            if is_new or (self.has_begun and not self.may_repeat):
+                return False
+            workload_pass(&self.work)
+            is_new = True
+        return True
 
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil:
         """Whether an I/O in flight stands in the way of this one."""
@@ -881,6 +913,18 @@ cdef class Job:
                 self.release(io)
 
     cdef inline void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
+        cdef int ddir = io.ddir
+        if not self.measures_all:
+            self.account_some(io, now, length)
+        elif io.start_ns >= self.epoch_ns:
+            slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
+            slot_add(&self.page.counter[<int>Counter.BYTES][ddir], length)
+            record(&self.page.latency[<int>Latency.SLAT][ddir], elapsed(io.start_ns, io.issued_ns), 1)
+            record(&self.page.latency[<int>Latency.CLAT][ddir], elapsed(io.issued_ns, now), 1)
+            record(&self.page.latency[<int>Latency.LAT][ddir], elapsed(io.start_ns, now), 1)
+
+    cdef void account_some(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
+        """The same for jobs that want less of it, or more."""
         cdef int ddir = io.ddir
         if io.start_ns < self.epoch_ns or self.is_idle:
             return
