@@ -31,14 +31,35 @@ cdef extern from "<sched.h>" nogil:
     void CPU_SET(int cpu, cpu_set_t *mask)
 
 cdef extern from "<pthread.h>" nogil:
-    int pthread_create(pthread_t *thread, const void *attributes, void *(*body)(void *) noexcept nogil, void *argument)
+    ctypedef struct pthread_attr_t:
+        pass
+    int pthread_attr_init(pthread_attr_t *attributes)
+    int pthread_attr_setstacksize(pthread_attr_t *attributes, size_t size)
+    int pthread_attr_destroy(pthread_attr_t *attributes)
+    int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *) noexcept nogil,
+                       void *argument)
     int pthread_join(pthread_t thread, void **value)
     int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t *mask)
+
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    int SIG_BLOCK
+    int sigfillset(sigset_t *set)
+    int pthread_sigmask(int how, const sigset_t *set, sigset_t *before)
+
+cdef enum:
+    STACK_BYTES = 256 << 10  # of a thread: by default it would count with 8 MiB against the limit on memory
 
 
 cdef void *check_all(void *argument) noexcept nogil:
     """The life of one thread."""
     cdef checker *self = <checker *>argument
+    cdef sigset_t signals
+    # A signal has to interrupt the loop's system call, not this.
+    sigfillset(&signals)
+    pthread_sigmask(SIG_BLOCK, &signals, NULL)
     cdef io_u *io = <io_u *>handover_next(self.between)
     while io != NULL:
         self.is_wrong[io.index] = not (<Integrity>self.integrity).is_good(io, self.scratch)
@@ -55,6 +76,7 @@ cdef class Checkers:
         cdef uint32_t index
         cdef int error
         cdef cpu_set_t mask
+        cdef pthread_attr_t attributes
         self.integrity = integrity
         self.rings = <void **>calloc(2 * slots, sizeof(void *))
         self.is_wrong = <unsigned char *>calloc(slots, 1)
@@ -70,7 +92,10 @@ cdef class Checkers:
             self.checkers[index] = checker(&self.between, <char *>calloc(1, max_bs), <void *>integrity, self.is_wrong)
             if self.checkers[index].scratch == NULL:
                 raise MemoryError
-            error = pthread_create(&self.threads[index], NULL, check_all, &self.checkers[index])
+            pthread_attr_init(&attributes)
+            pthread_attr_setstacksize(&attributes, STACK_BYTES)
+            error = pthread_create(&self.threads[index], &attributes, check_all, &self.checkers[index])
+            pthread_attr_destroy(&attributes)
             if error:
                 raise OSError(error, os.strerror(error), "verify_async: thread" if error == EAGAIN else "verify_async")
             self.count += 1

@@ -46,11 +46,12 @@ cdef class Integrity:
     cdef uint64_t trim_batch
     cdef uint64_t trim_share  # of 2^32
     cdef bint expects_zeroes  # of trimmed blocks
-    cdef uint64_t state  # of the generator that chooses what is trimmed
+    cdef uint64_t seed  # of the choice of what is trimmed
     cdef bint has_dumps
     cdef list dump_names  # of each file
 
     cdef bint is_taken(self, const piece *drawn) noexcept nogil
+    cdef bint holds(self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil
     cdef void begin(self, io_u *io, bint is_dry) noexcept nogil
     cdef void finish(self, const io_u *io, uint64_t generation) noexcept nogil
     cdef bint next_unchecked(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil

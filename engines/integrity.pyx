@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free
 from iovigil.engines.io_u cimport IO_BACKLOG, IO_TRIMMED, WRITE
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
 from iovigil.engines.payload cimport fill
-from iovigil.engines.rng cimport mix, random
+from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, StatsPage, mismatch_record
 from iovigil.engines.verify cimport BLOCK_OK, check_block, first_not_zero, seed_of, stamp_block
 from iovigil.engines.write_log cimport (
@@ -54,8 +54,8 @@ cdef class Integrity:
     """The write log of a job, the headers of its blocks, and the judgement on blocks read."""
 
     def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict options not None,
-                  uint32_t number, uint64_t seed, uint64_t interval):
-        """`interval` is the length under one header. Raises MemoryError, and ValueError with what to change."""
+                  uint32_t number, uint64_t seed, uint64_t interval, uint64_t max_bs):
+        """`interval` is the length under one header, `max_bs` that of a buffer. Raises MemoryError, and ValueError with what to change."""
         cdef uint32_t file
         cdef uint64_t units = 0
         direction = options["direction"]
@@ -72,7 +72,7 @@ cdef class Integrity:
         used = ([written] if writes else []) + ([reads] if direction not in ("write", "randwrite") else [])
         is_even = all(least == most == used[0][0] for least, most in used)
         self.interval = interval if options["verify_interval"] or not is_even else 0
-        self.max_bs = max(most for _, most in options["lengths"])
+        self.max_bs = max_bs
         self.scratch = <char *>calloc(1, self.max_bs)
         if self.scratch == NULL:
             raise MemoryError
@@ -104,7 +104,7 @@ cdef class Integrity:
         self.trim_batch = options["trim_backlog_batch"] or self.trim_backlog
         self.trim_share = (<uint64_t>options["trim_percentage"] << 32) // 100
         self.expects_zeroes = options["trim_verify_zero"]
-        self.state = mix(seed)
+        self.seed = mix(seed)
         if self.trim_backlog:
             queue_init(&self.untrimmed, min(self.trim_backlog + options["iodepth"] + units, <uint64_t>QUEUE_MOST))
 
@@ -149,7 +149,8 @@ cdef class Integrity:
         write_done(&self.log, first, count, generation)
         if not generation:
             return
-        if self.trim_backlog and (random(&self.state) >> 32) < self.trim_share:
+        # By generation, not by the order in which writes end: verify_only has to choose the same.
+        if self.trim_backlog and mix(self.seed + generation) >> 32 < self.trim_share:
             queue_put(&self.untrimmed, first, count)
         elif self.verify_backlog:
             queue_put(&self.unchecked, first, count)
@@ -183,18 +184,21 @@ cdef class Integrity:
         generation[0] &= ~TRIMMED
         return True
 
+    cdef bint holds(self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil:
+        """Whether all of these units hold one generation; what was partly written again is left to the last check."""
+        cdef uint64_t unit
+        for unit in range(first, first + count):
+            if self.log.units[unit] != generation:
+                return False
+        return True
+
     cdef bint next_backlog(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil:
         """The next stretch that verify_backlog wants to see again now."""
         cdef stretch place
-        cdef uint64_t unit, found
+        cdef uint64_t found
         while queue_take(&self.unchecked, self.verify_backlog, self.verify_batch, &place):
             found = self.log.units[place.first]
-            if not found or found & IN_FLIGHT:
-                continue
-            for unit in range(place.first, place.first + place.count):
-                if self.log.units[unit] != found:
-                    break  # partly written again: the last check sees to what is left
-            else:
+            if found and not found & IN_FLIGHT and self.holds(place.first, place.count, found):
                 self.place_of(place.first, drawn)
                 drawn.length = <uint32_t>(place.count * self.unit)
                 is_trimmed[0] = (found & TRIMMED) != 0
@@ -205,15 +209,10 @@ cdef class Integrity:
     cdef bint next_trim(self, bint is_last, piece *drawn) noexcept nogil:
         """The next stretch to trim now; `is_last`: whatever is left."""
         cdef stretch place
-        cdef uint64_t unit, found
+        cdef uint64_t found
         while queue_take(&self.untrimmed, 1 if is_last else self.trim_backlog, self.trim_batch, &place):
             found = self.log.units[place.first]
-            if not found or found & (IN_FLIGHT | TRIMMED):
-                continue
-            for unit in range(place.first, place.first + place.count):
-                if self.log.units[unit] != found:
-                    break
-            else:
+            if found and not found & (IN_FLIGHT | TRIMMED) and self.holds(place.first, place.count, found):
                 self.place_of(place.first, drawn)
                 drawn.length = <uint32_t>(place.count * self.unit)
                 return True
@@ -226,7 +225,7 @@ cdef class Integrity:
             unit = self.unit_of(io.file, io.offset)
             count = (io.block_length + self.unit - 1) // self.unit
             # Written again meanwhile: that write will be checked.
-            if self.log.units[unit] != (io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)):
+            if not self.holds(unit, count, io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)):
                 return False
             write_done(&self.log, unit, count, 0)
         slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)

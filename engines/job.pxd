@@ -74,12 +74,15 @@ cdef class Job:
     cdef uint32_t depth  # I/Os there are
     cdef uint32_t depth_limit  # I/Os that may be in flight now
     cdef uint32_t submit_most
+    cdef uint32_t reap_least
     cdef uint32_t reap_most
     cdef bint is_batching  # the options say how many are submitted and reaped together
     cdef bint is_draining  # iodepth_low
     cdef uint64_t *due_ns  # intended start of each I/O of a paced job
 
     # What the options come to.
+    cdef bint is_usual  # nothing that few jobs ask for
+    cdef bint measures_all  # and no more
     cdef bint reads_back
     cdef bint checks_reads
     cdef bint has_backlog
@@ -92,14 +95,16 @@ cdef class Job:
     cdef bint skips_lat
     cdef bint syncs
     cdef uint64_t range_writes
-    cdef int ignored[2][32]
-    cdef int ignored_count[2]
+    cdef int access_advice  # of posix_fadvise
+    cdef int ignored[3][32]
+    cdef int ignored_count[3]
 
     # The phase now running.
+    cdef bint is_plain  # a usual job's own I/O
     cdef bint is_checking  # the verify phase: blocks come from the log
     cdef uint64_t ios_left  # still to be picked
-    cdef uint64_t bytes_left
     cdef bint may_repeat  # begin another pass where one has no more
+    cdef uint64_t bytes_left  # beside ios_left it would be counted down together with it, which is slower
     cdef int drawn_ddir  # of a write drawn while its block is in flight; -1 is none
     cdef piece drawn
     cdef piece last_written
@@ -125,14 +130,18 @@ cdef class Job:
 
     cdef int set_up(self, dict options, files, uint32_t number, location) except -1
     cdef bint uses(self, int ddir) noexcept
+    cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)
     cdef explain(self)
     cdef void run_phases(self) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
+    cdef bint has_failed(self) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef void run_dry(self) noexcept nogil
+    cdef void trim_dry(self, bint is_last) noexcept nogil
     cdef uint32_t wanted(self, const io_u *last) noexcept nogil
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
+    cdef io_u *pick_any(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef int choose(self, uint64_t now) noexcept nogil
     cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
@@ -145,6 +154,7 @@ cdef class Job:
     cdef void complete(self, io_u *io, uint64_t now) noexcept nogil
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil
     cdef void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
+    cdef void account_some(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil
     cdef void watch(self, io_u *io, uint64_t now) noexcept nogil
     cdef bint settle(self, io_u *io) noexcept nogil
     cdef void judge(self, io_u *io) noexcept nogil
@@ -160,6 +170,8 @@ cdef class Job:
     cdef void steer(self, uint64_t now) noexcept nogil
     cdef void search_on(self, uint64_t now) noexcept nogil
     cdef void forget_figures(self, uint64_t now) noexcept nogil
+    cdef void forget_depths(self) noexcept nogil
+    cdef void tell_dropped(self) noexcept nogil
     cdef void enter(self, int state) noexcept nogil
     cdef void begin_phase(self, uint64_t now) noexcept nogil
     cdef void end_phase(self, uint64_t now) noexcept nogil

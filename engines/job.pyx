@@ -5,6 +5,7 @@ import os
 
 from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
 
@@ -25,12 +26,16 @@ from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, rea
 from iovigil.engines.latency cimport clear, record, slot_add, slot_get, slot_set
 from iovigil.engines.logs cimport Logs
 from iovigil.engines.pace cimport (
-    pace_dropped, pace_due_ns, pace_init, pace_issued, pace_paused, pace_start, sleep_until,
+    pace_dropped, pace_due_ns, pace_forget, pace_init, pace_issued, pace_paused, pace_start, sleep_until,
 )
 from iovigil.engines.rates cimport rates_look, rates_start
 from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay, replay_step
-from iovigil.engines.stats cimport COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage
+from iovigil.engines.rng cimport mix
+from iovigil.engines.stats cimport (
+    COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage,
+    rate_samples,
+)
 from iovigil.engines.target cimport TargetFiles, target_file
 from iovigil.engines.think cimport think_init, think_is_due, think_issued, think_pause, think_start
 from iovigil.engines.workload cimport (
@@ -51,7 +56,18 @@ cdef enum:
     SHORTEST_ROUND_NS = 20000000
     CHECK_WAIT_NS = 50000000
     BLOCKS_A_CHECKER = 2  # one being checked, one waiting
+    BY_DIRECTION = -1  # instead of advice to the kernel
+    NO_ADVICE = -2
+    PACE_STREAM = 1
+    CONTENTS_STREAM = 2
 
+
+cdef dict ADVICE = {
+    "auto": BY_DIRECTION,
+    "none": NO_ADVICE,
+    "random": POSIX_FADV_RANDOM,
+    "sequential": POSIX_FADV_SEQUENTIAL,
+}
 
 OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
 
@@ -125,7 +141,7 @@ cdef class Job:
 
     cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
         cdef uint64_t slot, seed
-        cdef uint32_t depth, index
+        cdef uint32_t depth, index, extra
         try:
             ioengine = options["ioengine"]
             self.options = read_options(options)
@@ -134,6 +150,8 @@ cdef class Job:
         self.max_bs = max([self.options.max_bs[ddir] for ddir in range(3) if self.uses(ddir)])
         self.min_bs = min([self.options.min_bs[ddir] for ddir in range(3) if self.uses(ddir)])
         if self.options.is_replayed:
+            if self.options.is_verified:
+                raise SetupError("verify: what read_iolog replays has no headers to check; leave one of the two out")
             try:
                 self.replay = Replay(options, self.names, [size for _, size in files])
             except ValueError as error:
@@ -146,7 +164,7 @@ cdef class Job:
         if not self.pass_bytes:
             self.pass_bytes = self.region_bytes
         seed = self.options.randseed + (number - 1) * <uint64_t>0x9E3779B97F4A7C15
-        if not self.options.randrepeat:
+        if not self.options.randrepeat and not self.options.allrandrepeat:
             seed ^= int.from_bytes(os.urandom(8), "little")
         try:
             if not self.options.is_replayed:
@@ -156,16 +174,16 @@ cdef class Job:
         except ValueError as error:
             raise SetupError(str(error)) from None
 
-        pace_init(&self.pace, &self.options, seed)
-
-        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval)
+        # A seed each: when an I/O comes must say nothing of where it goes.
+        pace_init(&self.pace, &self.options, mix(seed ^ PACE_STREAM))
+        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval, self.max_bs)
         self.reads_back = self.integrity.is_logged and self.options.do_verify
         self.has_backlog = self.integrity.verify_backlog or self.integrity.trim_backlog
         self.has_conflicts = self.integrity.is_logged or self.options.serialize_overlap
         self.is_mixed = self.options.does_read and self.options.does_write
         # The reads of a mixed job may come before the writes, and are not judged.
         self.checks_reads = self.options.is_verified and not self.options.does_write
-        for which, errors in enumerate(options["ignore_error"][:2]):
+        for which, errors in enumerate(options["ignore_error"]):
             self.ignored_count[which] = min(len(errors), IGNORED_MOST)
             for place in range(self.ignored_count[which]):
                 self.ignored[which][place] = errors[place]
@@ -179,19 +197,23 @@ cdef class Job:
         if self.is_recorded:
             self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
         self.restamps = self.options.is_verified or self.logs.is_wanted or self.is_recorded
-        self.is_watched = self.logs.is_wanted or self.pace.is_on or self.options.is_replayed or self.options.latency_target or max(self.options.max_latency)
+        self.is_watched = (self.logs.is_wanted or self.pace.is_on or self.options.is_replayed
+                           or self.options.latency_target or max(self.options.max_latency))
         think_init(&self.think, &self.options)
-        contents_init(&self.contents, options, &self.options, seed)
-        search_init(&self.search, &self.options)
+        contents_init(&self.contents, options, &self.options, mix(seed ^ CONTENTS_STREAM))
         self.flow_weight = options["flow"]
+        self.access_advice = ADVICE[options["fadvise_hint"]]
 
-        self.engine = load_engine(ioengine, location)(self.targets, <uint32_t>self.options.iodepth, options)
-        self.is_idle = self.engine.is_idle
-        depth = 1 if self.engine.is_sync else <uint32_t>self.options.iodepth
-        self.depth_limit = depth
         self.has_checkers = self.options.is_verified and self.options.verify_async
+        extra = BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async if self.has_checkers else 0
+        # With room for every slot: engines keep something for each, by its index.
+        self.engine = load_engine(ioengine, location)(
+            self.targets, min(<uint32_t>self.options.iodepth + extra, <uint32_t>MAX_IODEPTH), options)
+        self.is_idle = self.engine.is_idle
+        if self.engine.is_sync:
+            self.options.iodepth = 1
+        depth = min(<uint32_t>self.options.iodepth + extra, <uint32_t>MAX_IODEPTH)
         if self.has_checkers:
-            depth = min(depth + BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async, MAX_IODEPTH)
             self.checkers = Checkers(self.integrity, <uint32_t>self.options.verify_async, depth, self.max_bs,
                                      options["verify_async_cpus"])
         self.buffers = Buffers(options, self.max_bs, depth)
@@ -205,13 +227,14 @@ cdef class Job:
         if self.due_ns == NULL:
             raise MemoryError
         self.depth = depth
-        if self.search.is_on:
-            self.depth_limit = min(self.search.depth, self.depth_limit)
-            slot_set(&self.page.latency_depth, self.depth_limit)
-        self.submit_most = <uint32_t>min(self.options.iodepth_batch_submit or depth, <uint64_t>self.depth_limit)
-        self.reap_most = <uint32_t>min(self.options.iodepth_batch_complete_max, <uint64_t>self.depth_limit)
-        self.is_batching = (self.submit_most < self.depth_limit or self.options.iodepth_batch_complete_min != 1
-                            or self.options.iodepth_low)
+        search_init(&self.search, &self.options)
+        self.limit_depth(self.search.depth)
+        self.measures_all = not (
+            self.skips_slat or self.skips_clat or self.skips_lat or self.is_watched or self.is_idle)
+        self.is_usual = not (
+            self.options.is_verified or self.options.is_replayed or self.options.is_trimwrite or self.is_recorded
+            or self.has_conflicts or self.syncs or self.pace.is_on or self.think.pause_ns or self.search.is_on
+            or self.flow_place is not None or self.contents.making == REMAKE)
         for slot in range(depth):
             self.ios[slot].index = <uint32_t>slot
             self.ios[slot].buf = self.buffers.address + slot * self.buffers.stride
@@ -222,6 +245,18 @@ cdef class Job:
         contents_begin(&self.contents, self.buffers.address, self.buffers.size, self.buffers.stride)
         self.engine.open(self.buffers.address, self.buffers.size)
         return 0
+
+    cdef void limit_depth(self, uint32_t depth) noexcept nogil:
+        """Let so many I/Os be in flight from now on, and no larger batches."""
+        cdef const job_options *options = &self.options
+        self.depth_limit = depth
+        self.submit_most = <uint32_t>min(options.iodepth_batch_submit or depth, <uint64_t>depth)
+        self.reap_least = <uint32_t>min(max(options.iodepth_batch_complete_min, <uint64_t>1), <uint64_t>depth)
+        self.reap_most = <uint32_t>min(options.iodepth_batch_complete_max, <uint64_t>depth)
+        self.is_batching = (self.submit_most < depth or options.iodepth_batch_complete_min != 1
+                            or options.iodepth_low)
+        if self.search.is_on:
+            slot_set(&self.page.latency_depth, depth)
 
     cdef adopt(self, Replay replay):
         """Take lengths and directions from the log, not from the options."""
@@ -341,10 +376,11 @@ cdef class Job:
 
     cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left
+        cdef bint is_wanted  # a check of what was written
         budget = self.options.number_ios or <uint64_t>-1
         self.is_ramping = self.options.ramp_time > 0
         self.epoch_ns = now + 1000 * self.options.ramp_time
-        rates_start(&self.rates, self.epoch_ns)
+        rates_start(&self.rates, &self.options, self.epoch_ns)
         self.logs.start(self.epoch_ns)
         if self.is_recorded:
             self.recorder.start(now)
@@ -356,6 +392,7 @@ cdef class Job:
         for _loop in range(self.options.loops):
             if not self.options.is_replayed:
                 workload_rewind(&self.work)
+                self.drawn_ddir = -1
             while True:
                 # One round. What is verified is written at most for half the time that is left, so that
                 # the other half can check it.
@@ -380,9 +417,10 @@ cdef class Job:
                 else:
                     self.phase(False, end)
                 budget -= left - self.ios_left
-                if self.has_written and (self.options.end_fsync or self.reads_back):
+                is_wanted = self.reads_back and not slot_get(&self.page.stop) and not self.has_failed()
+                if self.has_written and not self.failure.error and (self.options.end_fsync or is_wanted):
                     self.sync_target()
-                if self.reads_back and not self.failure.error and not slot_get(&self.page.stop):
+                if is_wanted and not self.failure.error:
                     self.advise(POSIX_FADV_DONTNEED)
                     self.bytes_left = <uint64_t>-1
                     self.ios_left = <uint64_t>-1
@@ -409,8 +447,11 @@ cdef class Job:
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
-        return (self.failure.error != 0 or self.is_corrupt or self.rates.is_missed or self.is_full or self.is_answered
+        return (self.has_failed() or self.is_full or self.is_answered
                 or slot_get(&self.page.stop) or (deadline and now >= deadline))
+
+    cdef bint has_failed(self) noexcept nogil:
+        return self.failure.error != 0 or self.is_corrupt or self.rates.is_missed
 
     cdef void run_dry(self) noexcept nogil:
         """verify_only: book the writes of a pass as if they had been made."""
@@ -431,27 +472,46 @@ cdef class Job:
                 io.length = io.block_length = drawn.length
                 self.integrity.begin(io, True)
                 self.integrity.finish(io, io.numberio)
+            self.trim_dry(False)
+        self.trim_dry(True)
+
+    cdef void trim_dry(self, bint is_last) noexcept nogil:
+        """Book the trims that are due, as if they had been made."""
+        cdef io_u *io = &self.ios[0]
+        cdef piece drawn
+        while self.integrity.trim_backlog and self.integrity.next_trim(is_last, &drawn):
+            io.ddir = TRIM
+            io.file = <uint16_t>drawn.file
+            io.offset = drawn.offset
+            io.length = io.block_length = drawn.length
+            self.integrity.begin(io, True)
+            self.integrity.trimmed(io)
 
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
         """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
         cdef const clock_source *clock = &self.page.clock
         cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
         cdef bint is_sync = self.engine.is_sync
-        cdef uint32_t count, index
+        cdef uint32_t count, room, index
         cdef int reaped
         cdef io_u *io
         cdef QueueStatus status
         self.is_checking = is_checking
+        self.is_plain = self.is_usual and not is_checking
         self.is_over = False
         self.sync_due = 0
         self.phase_end_ns = end_ns
         self.next_check_ns = 0
-        self.drawn_ddir = -1
         self.chosen_ddir = -1
         think_start(&self.think, now)
-        # Readahead would move what a random job never asks for; the check goes in order of offset.
-        self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
+        if self.access_advice >= 0:
+            self.advise(self.access_advice)
+        elif self.access_advice == BY_DIRECTION:
+            # Readahead would move what a random job never asks for; the check goes in order of offset.
+            self.advise(POSIX_FADV_RANDOM if self.options.is_random and not is_checking else POSIX_FADV_SEQUENTIAL)
         pace_start(&self.pace, now)
+        if self.search.is_on:
+            search_begin(&self.search, max(now, self.epoch_ns))
         self.begin_phase(now)
 
         while True:
@@ -468,7 +528,7 @@ cdef class Job:
                 if io != NULL:
                     # The start of a verified block was stamped after its contents were made: that was just now.
                     io.issued_ns = io.start_ns if self.options.is_verified else now_ns(clock)
-                    slot_set(&self.page.inflight_ns[0], io.issued_ns)
+                    slot_set(&self.page.inflight_ns[io.index], io.issued_ns)
                     self.engine.queue(io)
                     now = now_ns(clock)
                     self.complete(io, now)
@@ -478,23 +538,31 @@ cdef class Job:
             else:
                 count = 0
                 io = NULL
-                while (self.free_count or self.again_count) and count < self.submit_most and not self.is_draining:
-                    if self.in_flight + count >= self.depth_limit:
-                        break
+                room = 0
+                if not self.is_draining and self.in_flight < self.depth_limit:
+                    room = min(self.submit_most, self.depth_limit - self.in_flight)
+                while count < room and (self.free_count or self.again_count):
                     io = self.pick(now, &wake_ns)
                     if io == NULL:
                         break
+                    if io.ddir >= TRIM:
+                        # An engine may make it at once: a disk that hangs then must be seen to.
+                        slot_set(&self.page.inflight_ns[io.index], now)
                     status = self.engine.queue(io)
                     if status == QUEUED:
                         self.batch[count] = io
                         count += 1
                     elif status == BUSY:
+                        slot_set(&self.page.inflight_ns[io.index], 0)
                         self.again[self.again_count] = io
                         self.again_count += 1
                         break
                     else:
                         io.issued_ns = now
-                        self.complete(io, now_ns(clock))
+                        now = now_ns(clock)
+                        self.complete(io, now)
+                        if now >= self.next_check_ns or slot_get(&self.page.stop):
+                            break
                 if count:
                     # Stamped before the system call that submits the batch: see docs/adr/0004.
                     issued_ns = now_ns(clock)
@@ -506,7 +574,9 @@ cdef class Job:
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
                     wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
-                    reaped = self.engine.reap(self.wanted(io), self.reap_most, wake_ns - now if wake_ns > now else 0)
+                    if wake_ns:
+                        wake_ns = wake_ns - now if wake_ns > now else 1
+                    reaped = self.engine.reap(self.wanted(io), self.reap_most, wake_ns)
                     now = now_ns(clock)
                     if reaped < 0:
                         self.fail_engine(-reaped)
@@ -537,6 +607,8 @@ cdef class Job:
                 now = now_ns(clock)
             elif io == NULL:
                 break
+        while self.being_checked:  # the engine has failed, and the checkers have what came before
+            self.collect(CHECK_WAIT_NS)
         self.end_phase(now_ns(clock))
 
     cdef inline uint32_t wanted(self, const io_u *last) noexcept nogil:
@@ -544,28 +616,49 @@ cdef class Job:
         if self.is_batching:
             if self.options.iodepth_low:
                 self.is_draining = self.in_flight > (
-                    self.options.iodepth_low if self.is_draining else self.options.iodepth - 1)
+                    self.options.iodepth_low if self.is_draining else self.depth_limit - 1)
             # Where there is more to submit, and room, nothing is waited for.
             if last != NULL and self.free_count and self.in_flight < self.depth_limit and not self.is_draining:
                 return 0
-            return <uint32_t>min(max(self.options.iodepth_batch_complete_min, <uint64_t>1), <uint64_t>self.in_flight)
+            return min(self.reap_least, self.in_flight)
         return 1
 
-    cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+    cdef inline io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """The next I/O, ready to be queued.
 
         NULL when there is none: `wake_ns` then says when to ask again, or stays 0 when that depends on
         what is in flight, or when the phase has no more.
         """
         cdef io_u *io
-        cdef int ddir = self.drawn_ddir
+        cdef int ddir
+        cdef piece drawn
+        if not self.is_plain or self.again_count or self.is_over or not self.ios_left or not self.bytes_left:
+            return self.pick_any(now, wake_ns)
+        ddir = next_ddir(&self.work)
+        if not next_piece(&self.work, ddir, &drawn) and not self.draw(ddir, &drawn):
+            self.bytes_left = 0
+            return NULL
+        io = self.take_slot(<uint8_t>ddir, &drawn)
+        io.start_ns = now
+        if ddir == WRITE:
+            contents_write(&self.contents, io.buf, io.length, io.offset, now)
+            self.has_written = True
+        self.has_begun = True
+        self.ios_left -= 1
+        self.bytes_left -= min(self.bytes_left, <uint64_t>io.length)
+        return io
+
+    cdef io_u *pick_any(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """The same with everything that few jobs ask for."""
+        cdef io_u *io
+        cdef int ddir = -1 if self.is_checking else self.drawn_ddir
         cdef uint64_t due_ns = now, generation = 0
         cdef bint is_trimmed = False
         cdef piece drawn
         if self.again_count:
             self.again_count -= 1
             return self.again[self.again_count]
-        if self.is_over:
+        if self.is_over or self.is_quiescing:
             return NULL
         if self.sync_due:
             return self.pick_sync(now)
@@ -605,7 +698,8 @@ cdef class Job:
             self.drawn = drawn
             self.drawn_due_ns = due_ns
             return NULL
-        self.drawn_ddir = -1
+        if not self.is_checking:
+            self.drawn_ddir = -1
 
         io = self.take_slot(<uint8_t>ddir, &drawn)
         io.start_ns = now
@@ -657,6 +751,10 @@ cdef class Job:
         if io.ddir == WRITE:
             contents_write(&self.contents, io.buf, io.length, io.offset, now)
             self.count_write(&drawn)
+        if self.flow.page != NULL:
+            flow_note(&self.flow)
+        if self.think.pause_ns:
+            think_issued(&self.think)
         self.has_begun = True
         self.ios_left -= 1
         if self.is_recorded:
@@ -665,7 +763,7 @@ cdef class Job:
 
     cdef inline bint is_held(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """Whether something other than a rate keeps the next I/O from starting."""
-        if self.is_quiescing or (self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now)):
+        if self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now):
             return True
         if self.flow.page != NULL and flow_is_ahead(&self.flow):
             wake_ns[0] = now + self.flow.sleep_ns
@@ -684,14 +782,16 @@ cdef class Job:
         self.chosen_ddir = ddir
         return ddir
 
-    cdef inline bint draw(self, int ddir, piece *drawn) noexcept nogil:
+    cdef bint draw(self, int ddir, piece *drawn) noexcept nogil:
         """Where the next I/O goes; False when the pass is over and no other may follow."""
-        if next_piece(&self.work, ddir, drawn):
-            return True
-        if self.has_begun and not self.may_repeat:
-            return False  # but a round that begins where the last pass ended begins another
-        workload_pass(&self.work)
-        return next_piece(&self.work, ddir, drawn)
+        cdef bint is_new = False
+        while not next_piece(&self.work, ddir, drawn):
+            # A round that begins where the last pass ended begins another.
+            if is_new or (self.has_begun and not self.may_repeat):
+                return False
+            workload_pass(&self.work)
+            is_new = True
+        return True
 
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil:
         """Whether an I/O in flight stands in the way of this one."""
@@ -824,6 +924,18 @@ cdef class Job:
 
     cdef inline void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
         cdef int ddir = io.ddir
+        if not self.measures_all:
+            self.account_some(io, now, length)
+        elif io.start_ns >= self.epoch_ns:
+            slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
+            slot_add(&self.page.counter[<int>Counter.BYTES][ddir], length)
+            record(&self.page.latency[<int>Latency.SLAT][ddir], elapsed(io.start_ns, io.issued_ns), 1)
+            record(&self.page.latency[<int>Latency.CLAT][ddir], elapsed(io.issued_ns, now), 1)
+            record(&self.page.latency[<int>Latency.LAT][ddir], elapsed(io.start_ns, now), 1)
+
+    cdef void account_some(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
+        """The same for jobs that want less of it, or more."""
+        cdef int ddir = io.ddir
         if io.start_ns < self.epoch_ns or self.is_idle:
             return
         slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
@@ -840,7 +952,7 @@ cdef class Job:
     cdef void watch(self, io_u *io, uint64_t now) noexcept nogil:
         """What few jobs want to know of each I/O."""
         cdef uint64_t took_ns = elapsed(io.start_ns, now)
-        if self.search.is_on:
+        if self.search.is_on and not self.is_checking:
             search_note(&self.search, took_ns)
             self.steer(now)
         if self.logs.is_wanted:
@@ -876,7 +988,7 @@ cdef class Job:
     cdef void judge(self, io_u *io) noexcept nogil:
         """Say what is wrong with a block, and end the job where that is asked for."""
         self.integrity.judge(io)
-        if self.options.verify_fatal and not self.options.passed & PASS_VERIFY:
+        if self.options.verify_fatal and not self.may_pass(EILSEQ, PASS_VERIFY):
             self.is_corrupt = True
             self.is_over = True
 
@@ -898,7 +1010,7 @@ cdef class Job:
 
     cdef bint may_pass(self, int error, unsigned kind) noexcept nogil:
         """Whether continue_on_error, with ignore_error's list where there is one, lets an error pass."""
-        cdef int index, which = 0 if kind == PASS_READ else 1
+        cdef int index, which = 0 if kind == PASS_READ else 1 if kind == PASS_WRITE else 2
         if not self.options.passed & kind:
             return False
         for index in range(self.ignored_count[which]):
@@ -910,6 +1022,7 @@ cdef class Job:
         """Count an I/O that returned an error, and end the job unless that error may pass."""
         cdef int ddir = min(<int>io.ddir, <int>SYNC)
         self.forget(io)
+        slot_set(&self.page.inflight_ns[io.index], 0)  # nothing to be taken back
         if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
             self.is_full = True
             self.is_over = True
@@ -932,6 +1045,7 @@ cdef class Job:
         self.is_over = True
         while self.again_count:
             self.again_count -= 1
+            self.forget(self.again[self.again_count])
             self.release(self.again[self.again_count])
         if self.engine.is_sync:
             return
@@ -996,8 +1110,7 @@ cdef class Job:
             self.forget_figures(now)
             self.is_settled = False
         search_begin(&self.search, now)
-        self.depth_limit = self.search.depth
-        slot_set(&self.page.latency_depth, self.search.depth)
+        self.limit_depth(self.search.depth)
 
     cdef void forget_figures(self, uint64_t now) noexcept nogil:
         """Measure anew from here: what was before has led to a depth, and is not what is asked for."""
@@ -1008,20 +1121,29 @@ cdef class Job:
             for kind in range(LATENCY_COUNT):
                 clear(&self.page.latency[kind][ddir])
             slot_set(&self.page.runtime_ns[ddir], 0)
-        for kind in range(DEPTH_COUNT):
-            self.page.depth_level[kind] = self.page.submits[kind] = self.page.completes[kind] = 0
+            memset(&self.page.bw[ddir], 0, sizeof(rate_samples))
+            memset(&self.page.iops[ddir], 0, sizeof(rate_samples))
+        for ddir in range(3):
+            pace_forget(&self.pace, ddir)
+        self.forget_depths()
         self.epoch_ns = now
         slot_set(&self.page.epoch_ns, now)
         if self.page.phase_ns:
             slot_set(&self.page.phase_ns, now)
-        rates_start(&self.rates, now)
+        rates_start(&self.rates, &self.options, now)
+
+    cdef void forget_depths(self) noexcept nogil:
+        cdef int kind
+        for kind in range(DEPTH_COUNT):
+            self.page.depth_level[kind] = self.page.submits[kind] = self.page.completes[kind] = 0
 
     cdef void enter(self, int state) noexcept nogil:
         slot_set(&self.page.state, <uint64_t>state)
 
     cdef void begin_phase(self, uint64_t now) noexcept nogil:
-        cdef uint64_t ddirs = ((self.options.does_read << <int>READ) | (self.options.does_write << <int>WRITE)
-                               | (self.options.does_trim << <int>TRIM))
+        cdef bint reads = self.options.does_read or self.integrity.verify_backlog
+        cdef bint trims = self.options.does_trim or self.integrity.trim_backlog
+        cdef uint64_t ddirs = (reads << <int>READ) | (self.options.does_write << <int>WRITE) | (trims << <int>TRIM)
         slot_set(&self.page.phase_ddirs, <uint64_t>(1 << <int>READ) if self.is_checking else ddirs)
         slot_set(&self.page.phase_ns, 0 if self.is_ramping else now)
         if not self.page.first_io_ns:
@@ -1029,20 +1151,27 @@ cdef class Job:
 
     cdef void end_phase(self, uint64_t now) noexcept nogil:
         cdef int ddir
-        cdef uint64_t begun_ns = self.page.phase_ns, ios
+        cdef uint64_t begun_ns = self.page.phase_ns, ios = 0
+        self.tell_dropped()
         for ddir in range(3):
-            slot_set(&self.page.counter[<int>Counter.DROPPED_IOS][ddir], pace_dropped(&self.pace, ddir))
+            ios += self.page.counter[<int>Counter.IOS][ddir]
             if begun_ns and self.page.phase_ddirs & (1 << ddir):
                 slot_add(&self.page.runtime_ns[ddir], now - begun_ns)
         slot_set(&self.page.phase_ns, 0)
         if self.engine.is_sync:
             # Always one deep: counted here rather than in the loop.
-            ios = self.page.counter[<int>Counter.IOS][<int>READ] + self.page.counter[<int>Counter.IOS][<int>WRITE]
             self.page.depth_level[0] = self.page.submits[1] = self.page.completes[1] = ios
+
+    cdef void tell_dropped(self) noexcept nogil:
+        cdef int ddir
+        for ddir in range(3):
+            slot_set(&self.page.counter[<int>Counter.DROPPED_IOS][ddir], pace_dropped(&self.pace, ddir))
 
     cdef void begin_measuring(self, uint64_t now) noexcept nogil:
         """The ramp is over: what starts from now on counts."""
-        self.is_ramping = False
+        if self.is_ramping:
+            self.is_ramping = False
+            self.forget_depths()
         slot_set(&self.page.epoch_ns, self.epoch_ns)
         slot_set(&self.page.phase_ns, now)
         self.enter(RunState.VERIFYING if self.is_checking else RunState.RUNNING)
@@ -1063,7 +1192,9 @@ cdef class Job:
             rates_look(&self.rates, self.page, &self.options, now)
             if self.rates.is_missed:
                 self.is_over = True
-            next_ns = min(next_ns, min(self.rates.next_sample_ns, self.rates.next_judgement_ns))
+            next_ns = min(next_ns, self.rates.next_look_ns)
+        if self.pace.is_on:
+            self.tell_dropped()
         if self.logs.is_wanted:
             log_ns = self.logs.look(self.page, now)
             if log_ns:

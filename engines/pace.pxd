@@ -51,5 +51,10 @@ cdef inline uint64_t pace_dropped(const pace *self, int ddir) noexcept nogil:
     return <uint64_t>self.directions[ddir].given_up
 
 
+cdef inline void pace_forget(pace *self, int ddir) noexcept nogil:
+    """Count anew what is given up."""
+    self.directions[ddir].given_up = 0
+
+
 cdef uint64_t sleep_until(const clock_source *clock, uint64_t wake_ns, const uint64_t *stop) noexcept nogil
 cdef uint64_t spin_until(const clock_source *clock, uint64_t wake_ns, const uint64_t *stop) noexcept nogil

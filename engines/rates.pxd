@@ -1,4 +1,4 @@
-# How fast the job is going: half-second samples, and whether it keeps its minimum rates.
+# How fast the job is going: samples, and whether it keeps its minimum rates.
 
 from libc.stdint cimport uint64_t
 
@@ -14,9 +14,12 @@ cdef struct progress:
 
 
 cdef struct rates:
-    progress sampled[3]
+    progress sampled_bytes[3]
+    progress sampled_ios[3]
     progress judged[3]
-    uint64_t next_sample_ns
+    uint64_t next_look_ns  # the next of the following
+    uint64_t next_bw_ns  # 0: none wanted
+    uint64_t next_iops_ns
     uint64_t next_judgement_ns
     bint is_missed  # a minimum rate was not met: what follows says which
     int missed_ddir
@@ -24,5 +27,5 @@ cdef struct rates:
     double missed_rate
 
 
-cdef void rates_start(rates *self, uint64_t epoch_ns) noexcept nogil
+cdef void rates_start(rates *self, const job_options *options, uint64_t epoch_ns) noexcept nogil
 cdef void rates_look(rates *self, stats_page *page, const job_options *options, uint64_t now) noexcept nogil

@@ -1,4 +1,4 @@
-"""How fast the job is going: half-second samples, and whether it keeps its minimum rates."""
+"""How fast the job is going: samples, and whether it keeps its minimum rates."""
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
@@ -7,28 +7,41 @@ from iovigil.engines.latency cimport slot_add
 from iovigil.engines.stats cimport Counter, rate_samples, stats_page
 
 cdef enum:
-    SAMPLE_NS = 500000000  # fio's interval for bw_* and iops_*
     SETTLE_NS = 2000000000  # minimum rates are not judged before
 
 
-cdef void rates_start(rates *self, uint64_t epoch_ns) noexcept nogil:
+cdef void rates_start(rates *self, const job_options *options, uint64_t epoch_ns) noexcept nogil:
     """Count from `epoch_ns`, where measuring begins."""
     memset(self, 0, sizeof(rates))
-    self.next_sample_ns = epoch_ns + SAMPLE_NS
+    if not options.disable_bw_measurement and not options.gtod_reduce:
+        self.next_bw_ns = epoch_ns + 1000 * options.bwavgtime
+    self.next_iops_ns = epoch_ns + 1000 * options.iopsavgtime
     self.next_judgement_ns = epoch_ns + SETTLE_NS
+    set_next_look(self)
 
 
 cdef void rates_look(rates *self, stats_page *page, const job_options *options, uint64_t now) noexcept nogil:
     """Take the samples and pass the judgements that are due."""
     cdef int ddir
-    if now >= self.next_sample_ns:
+    if self.next_bw_ns and now >= self.next_bw_ns:
         for ddir in range(3):
-            sample(&self.sampled[ddir], page, ddir, now)
-        self.next_sample_ns = now + SAMPLE_NS
+            sample(&self.sampled_bytes[ddir], page, ddir, now, True)
+        self.next_bw_ns = now + 1000 * options.bwavgtime
+    if now >= self.next_iops_ns:
+        for ddir in range(3):
+            sample(&self.sampled_ios[ddir], page, ddir, now, False)
+        self.next_iops_ns = now + 1000 * options.iopsavgtime
     if now >= self.next_judgement_ns:
         self.next_judgement_ns = now + 1000 * options.ratecycle
         for ddir in range(3):
             judge(self, page, options, ddir, now)
+    set_next_look(self)
+
+
+cdef inline void set_next_look(rates *self) noexcept nogil:
+    self.next_look_ns = min(self.next_iops_ns, self.next_judgement_ns)
+    if self.next_bw_ns:
+        self.next_look_ns = min(self.next_look_ns, self.next_bw_ns)
 
 
 cdef inline progress reached(const stats_page *page, int ddir, uint64_t now) noexcept nogil:
@@ -41,13 +54,15 @@ cdef inline progress reached(const stats_page *page, int ddir, uint64_t now) noe
     return current
 
 
-cdef void sample(progress *last, stats_page *page, int ddir, uint64_t now) noexcept nogil:
-    """One sample of throughput (KiB/s) and I/O rate, if the direction was at work."""
+cdef void sample(progress *last, stats_page *page, int ddir, uint64_t now, bint is_bw) noexcept nogil:
+    """One sample of throughput (KiB/s) or of the I/O rate, if the direction was at work."""
     cdef progress current = reached(page, ddir, now)
     cdef double seconds = <double>(current.time_ns - last.time_ns) / 1e9
     if current.ios != last.ios and seconds > 0:
-        add(&page.bw[ddir], <double>(current.bytes - last.bytes) / 1024 / seconds)
-        add(&page.iops[ddir], <double>(current.ios - last.ios) / seconds)
+        if is_bw:
+            add(&page.bw[ddir], <double>(current.bytes - last.bytes) / 1024 / seconds)
+        else:
+            add(&page.iops[ddir], <double>(current.ios - last.ios) / seconds)
     last[0] = current
 
 

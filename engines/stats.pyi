@@ -56,7 +56,7 @@ class MismatchRecord(NamedTuple):
     found: int
 
 class RateSamples(NamedTuple):
-    """Half-second rates: KiB/s or I/Os per second."""
+    """Rates over windows of bwavgtime or iopsavgtime: KiB/s or I/Os per second."""
 
     samples: int
     minimum: float
@@ -154,5 +154,8 @@ class StatsPage:
     def epoch_ns(self) -> int: ...
     @property
     def ended_ns(self) -> int: ...
+    @property
+    def latency_depth(self) -> int:
+        """Depth that the search for latency_target has come to; 0 without one."""
     @property
     def usage(self) -> Usage: ...

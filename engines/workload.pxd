@@ -11,10 +11,12 @@ from iovigil.engines.rng cimport random, random_below
 from iovigil.engines.target cimport target_file
 
 
+# Words of one width: compilers read a narrow length together with what stands beside it, and a read of what was just
+# written in two parts has to wait for the cache.
 cdef struct piece:
     uint64_t offset  # bytes, in the file
-    uint32_t length
-    uint32_t file
+    uint64_t length
+    uint64_t file
 
 
 cdef struct workload:
@@ -63,14 +65,18 @@ cdef inline int next_ddir(workload *self) noexcept nogil:
 
 cdef inline bint next_piece(workload *self, int ddir, piece *drawn) noexcept nogil:
     """Where the next I/O of a direction goes; False when this pass has no more. `workload_pass` begins another."""
-    cdef uint64_t place
     if not self.is_plain:
         return draw(self, ddir, drawn)
     drawn.file = 0
     drawn.length = <uint32_t>self.bs
-    if self.is_random and not self.is_mapped:
-        drawn.offset = self.start + random_below(&self.state, self.block_count) * self.bs
-        return True
+    if not self.is_random or self.is_mapped:
+        return next_unvisited(self, ddir, drawn)
+    drawn.offset = self.start + random_below(&self.state, self.block_count) * self.bs
+    return True
+
+
+cdef inline bint next_unvisited(workload *self, int ddir, piece *drawn) noexcept nogil:
+    cdef uint64_t place
     if self.is_random:
         ddir = 0
     place = self.position[ddir]
