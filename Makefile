@@ -70,7 +70,9 @@ build/.setup-py-seen: setup.py
 	@mkdir -p build && touch $@
 
 bench: build
-	$(BIN)/python benchmarks/engine_vs_fio.py
+	$(BIN)/python benchmarks/engines_vs_fio.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/loop_vs_fio.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/jobs_vs_fio.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/spawn_vs_fio.py
 
 clean:

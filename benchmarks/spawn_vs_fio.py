@@ -1,6 +1,6 @@
 """What a job costs before it does anything: time from spawn to end of one I/O, and memory while running.
 
-    python benchmarks/spawn_vs_fio.py [--rounds 9]
+python benchmarks/spawn_vs_fio.py [--rounds 9]
 
 Time is wall clock from spawn to exit for a job of a single read, on both sides; of ours also the time
 to the first I/O, which our stats page holds. Memory is the proportional set size of the whole process
@@ -12,47 +12,32 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
-from engine_vs_fio import machine, pinned, spawn_ours
-
-from iovigil.agent.config import DiskSettings
-from iovigil.engines.clock import Clock
-from iovigil.engines.spelling import parse_options
-from iovigil.engines.stats import StatsPage
+from pairs import OurJob, machine, release, start_fio, wait_for_all
 
 SIZE = 16 << 20
-DEADLINE_S = 20
 ONE_READ = {"rw": "randread", "ioengine": "psync", "bs": "4k", "size": "16m", "number_ios": "1"}
 READS = {"rw": "randread", "ioengine": "psync", "bs": "4k", "size": "16m", "time_based": "1", "runtime": "2s"}
 
 
-def start_fio(options: dict[str, str], path: str) -> subprocess.Popen[bytes]:
-    command = ["fio", "--name=job", f"--filename={path}", *(f"--{name}={value}" for name, value in options.items())]
-    return subprocess.Popen(pinned(command), stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir())
+def started_fio(options: dict[str, str], path: str) -> subprocess.Popen[bytes]:
+    return start_fio({"filename": path, **options}, True, subprocess.DEVNULL)
 
 
-def start_ours(options: dict[str, str], path: str, clock: Clock) -> tuple[subprocess.Popen[bytes], StatsPage]:
-    page = StatsPage.create()
-    page.calibrate(clock.source())
-    disk = DiskSettings(name="bench", file=path, size=SIZE)
-    return spawn_ours(parse_options(options), disk, page), page
+def started_ours(options: dict[str, str], path: str) -> OurJob:
+    job = OurJob(options, path)
+    release([job])
+    return job
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.wait(DEADLINE_S):
-        raise SystemExit(f"exit status {process.returncode}: {process.args!r}")
-
-
-def memory_mib(process: subprocess.Popen[bytes]) -> float:
-    """Proportional set size of a process and all below it, a second from now; then waits for its end."""
-    time.sleep(1)
-    root = psutil.Process(process.pid)
-    tree = [root, *root.children(recursive=True)]
-    total = sum(pss_kib(Path(f"/proc/{member.pid}/smaps_rollup")) for member in tree)
-    end(process)
-    return total / 1024
+def memory_mib(processes: Iterable[subprocess.Popen[bytes]]) -> float:
+    """Proportional set size of processes and all below them."""
+    roots = [psutil.Process(process.pid) for process in processes]
+    tree = {member for root in roots for member in (root, *root.children(recursive=True))}
+    return sum(pss_kib(Path(f"/proc/{member.pid}/smaps_rollup")) for member in tree) / 1024
 
 
 def pss_kib(smaps: Path) -> int:
@@ -63,26 +48,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    clock = Clock()
     theirs: list[float] = []
     ours: list[float] = []
     first: list[float] = []
+    memory: list[float] = []
     with tempfile.NamedTemporaryFile(prefix="iovigil-bench-") as file:
         file.write(bytes(SIZE))
         file.flush()
         for _ in range(arguments.rounds):
             begun = time.monotonic()
-            end(start_fio(ONE_READ, file.name))
+            wait_for_all([started_fio(ONE_READ, file.name)])
             theirs.append(time.monotonic() - begun)
             begun = time.monotonic()
-            process, page = start_ours(ONE_READ, file.name, clock)
-            end(process)
+            job = started_ours(ONE_READ, file.name)
+            wait_for_all([job.process])
             ours.append(time.monotonic() - begun)
-            first.append((page.first_io_ns - page.spawned_ns) / 1e9)
-        fio_mib = memory_mib(start_fio(READS, file.name))
-        process, page = start_ours(READS, file.name, clock)
-        our_mib = memory_mib(process)
+            first.append((job.page.first_io_ns - job.page.spawned_ns) / 1e9)
+        for start in (started_fio, lambda *given: started_ours(*given).process):
+            process = start(READS, file.name)
+            time.sleep(1)
+            memory.append(memory_mib([process]))
+            wait_for_all([process])
     print(machine())
+    fio_mib, our_mib = memory
     fio_ms, our_ms, first_ms = (1e3 * statistics.median(times) for times in (theirs, ours, first))
     print(f"spawn to exit, one read    fio {fio_ms:6.1f} ms   ours {our_ms:6.1f} ms   ratio {our_ms / fio_ms:.2f}")
     print(f"spawn to first I/O                         ours {first_ms:6.1f} ms")

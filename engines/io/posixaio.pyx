@@ -31,11 +31,17 @@ cdef extern from "<aio.h>" nogil:
     """
     void relax()
 
+    struct sigevent:
+        int sigev_notify
+
+    int SIGEV_NONE
+
     struct aiocb:
         int aio_fildes
         void *aio_buf
         size_t aio_nbytes
         int64_t aio_offset
+        sigevent aio_sigevent
 
     struct aioinit:
         int aio_threads
@@ -53,8 +59,10 @@ cdef extern from "<aio.h>" nogil:
     int aio_cancel(int fd, aiocb *control)
 
 cdef enum:
-    # The thread that wakes us pays for it: looking for a few microseconds first doubles what a page cache gives.
+    # The thread that wakes us pays for it: where it works on another CPU, and from a page cache, looking for a few
+    # microseconds first spares that. Anywhere else looking is in vain, so that it is rarely tried again.
     LOOKS_BEFORE_SLEEP = 200
+    LOOKLESS_AFTER_FAILURE = 31
     REFUSED_PAUSE_NS = 100000
     REFUSALS_MOST = 10000  # a second of them, with nothing under way that could make room
 
@@ -69,9 +77,12 @@ cdef class Engine(IoEngine):
     cdef io_u **finished  # without the library: refused or taken back
     cdef uint32_t finished_count
     cdef uint32_t refusals
+    cdef bint is_in_order  # one file: the library works off its I/Os one after the other
+    cdef uint32_t lookless  # waits up to the next that looks first
 
     def __cinit__(self, TargetFiles targets not None, uint32_t iodepth, dict options not None):
         self.is_sync = False
+        self.is_in_order = targets.count == 1
         self.controls = <aiocb *>calloc(iodepth, sizeof(aiocb))
         self.pending = <io_u **>calloc(iodepth, sizeof(io_u *))
         self.under_way = <io_u **>calloc(iodepth, sizeof(io_u *))
@@ -111,7 +122,7 @@ cdef class Engine(IoEngine):
     cdef int reap(self, uint32_t wanted, uint32_t most, uint64_t timeout_ns) noexcept nogil:
         cdef timespec timeout
         cdef uint64_t end_ns = monotonic_ns() + timeout_ns if timeout_ns else 0, now
-        cdef uint32_t count = 0
+        cdef uint32_t count = 0, first, number
         if self.pending_count:
             self.submit()
         most = min(most, self.iodepth) if most else self.iodepth
@@ -122,8 +133,12 @@ cdef class Engine(IoEngine):
         wanted = min(min(wanted, most), count + self.submitted)
         count = self.collect(count, most)
         if count < wanted:
-            self.look()
-            count = self.collect(count, most)
+            if self.lookless:
+                self.lookless -= 1
+            elif self.look():
+                count = self.collect(count, most)
+            else:
+                self.lookless = LOOKLESS_AFTER_FAILURE
         while count < wanted:
             if end_ns:
                 now = monotonic_ns()
@@ -131,7 +146,10 @@ cdef class Engine(IoEngine):
                     break
                 timeout.tv_sec = <int64_t>((end_ns - now) // 1000000000)
                 timeout.tv_nsec = <int64_t>((end_ns - now) % 1000000000)
-            if aio_suspend(<const aiocb *const *>self.waited_for, <int>self.submitted, &timeout if end_ns else NULL):
+            # The library looks up each of these: where one tells for all before it, that one is enough.
+            first = wanted - count - 1 if self.is_in_order else 0
+            number = 1 if self.is_in_order else self.submitted
+            if aio_suspend(<const aiocb *const *>self.waited_for + first, <int>number, &timeout if end_ns else NULL):
                 if errno != EAGAIN and errno != EINTR:
                     return -errno
                 break  # its time is over, or a signal came
@@ -139,13 +157,14 @@ cdef class Engine(IoEngine):
         # What came just now.
         return <int>(self.collect(count, most) if count < most else count)
 
-    cdef void look(self) noexcept nogil:
-        """Give the oldest I/O, which is mostly the next to be done, a moment."""
+    cdef bint look(self) noexcept nogil:
+        """Give the oldest I/O, which is mostly the next to be done, a moment; whether that was enough."""
         cdef uint32_t _look
         for _look in range(<uint32_t>LOOKS_BEFORE_SLEEP):
             if aio_error(self.waited_for[0]) != EINPROGRESS:
-                return
+                return True
             relax()
+        return False
 
     cdef uint32_t collect(self, uint32_t count, uint32_t most) noexcept nogil:
         """Put what is done behind the `count` events; returns how many there are then."""
@@ -199,6 +218,8 @@ cdef class Engine(IoEngine):
     cdef int begin(self, io_u *io) noexcept nogil:
         cdef aiocb *control = &self.controls[io.index]
         memset(control, 0, sizeof(aiocb))
+        # 0 is SIGEV_SIGNAL: the thread would send signal 0, which takes three system calls.
+        control.aio_sigevent.sigev_notify = SIGEV_NONE
         control.aio_fildes = self.files[io.file].fd
         if io.ddir > WRITE:
             return aio_fsync(O_DSYNC if io.ddir == DATASYNC else O_SYNC, control)

@@ -1,7 +1,9 @@
 """What every I/O engine owes the loop, asked of each directly: whatever is queued comes back once, with its result."""
 
 import contextlib
+import ctypes
 import errno
+import mmap
 import os
 import platform
 import subprocess
@@ -463,6 +465,89 @@ def test_libaio_loses_nothing_to_a_kernel_that_takes_a_part(tmp_path: Path) -> N
         check=False,
     )
     assert done.stdout.split() == ["512", "512", str(512 // 9), "0"], done.stdout + done.stderr
+
+
+# Stands before the C library's threads: a completion that is to be signalled ends the process.
+UNSIGNALLED = r"""
+#define _GNU_SOURCE
+#include <aio.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+int aio_read(struct aiocb *control) {
+    static int (*real)(struct aiocb *);
+    if (!real) real = (int (*)(struct aiocb *))dlsym(RTLD_NEXT, "aio_read");
+    if (control->aio_sigevent.sigev_notify != SIGEV_NONE) abort();
+    return real(control);
+}
+"""
+
+READS = """
+import os, sys
+from iovigil.engines.job import Job
+from iovigil.engines.options import JobOptions
+from iovigil.engines.stats import Counter, StatsPage
+fd = os.open(sys.argv[1], os.O_RDWR)
+page = StatsPage.create()
+Job(JobOptions(ioengine="posixaio", iodepth=16).native(), page, [(fd, os.fstat(fd).st_size)]).run()
+print(page.counter(Counter.IOS, 0), page.text)
+"""
+
+
+def test_posixaio_has_nobody_signalled(tmp_path: Path) -> None:
+    """Signal 0 would do no harm but for its three system calls for each I/O."""
+    (tmp_path / "unsignalled.c").write_text(UNSIGNALLED)
+    (tmp_path / "data").write_bytes(bytes(64 * BLOCK))
+    shim = tmp_path / "unsignalled.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, tmp_path / "unsignalled.c", "-ldl"], timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", READS, tmp_path / "data"],
+        env={**os.environ, "LD_PRELOAD": str(shim)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.split() == ["64"], f"{done.returncode} {done.stdout} {done.stderr}"
+
+
+@pytest.mark.parametrize("wanted", [1, 3, 8])
+def test_posixaio_waits_for_as_many_as_are_wanted(
+    driver: Callable[..., Any], opened: Callable[..., int], wanted: int
+) -> None:
+    """Of one file they come in order, of two they may not."""
+    for files in ([opened(blocks())], [opened(blocks()), opened(blocks())]):
+        engine = driver("posixaio", [(fd, BLOCKS * BLOCK) for fd in files], 8)
+        for slot in range(8):
+            engine.queue(slot, READ, slot * BLOCK, BLOCK, slot % len(files))
+        came: list[int] = []
+        while len(came) < 8:
+            taken = engine.reap(min(wanted, 8 - len(came)))
+            assert len(taken) >= min(wanted, 8 - len(came))
+            came += taken
+        assert sorted(came) == list(range(8))
+
+
+def test_a_random_job_on_a_mapping_reads_nothing_beside_its_blocks(
+    driver: Callable[..., Any], opened: Callable[..., int]
+) -> None:
+    fd = opened(blocks())
+    os.fsync(fd)
+    engine = driver("mmap", [(fd, BLOCKS * BLOCK)], 1, rw="randread")
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    if cached_blocks(fd):
+        pytest.skip("the file system under the tests has no disk")
+    assert do(engine, READ, BLOCKS // 2 * BLOCK, BLOCK) == BLOCK
+    assert cached_blocks(fd) == [BLOCKS // 2]
+
+
+def cached_blocks(fd: int) -> list[int]:
+    """Which blocks of a file are in the page cache, asked in a way that reads nothing."""
+    pages = (ctypes.c_ubyte * BLOCKS)()
+    with mmap.mmap(fd, BLOCKS * BLOCK) as mapped:
+        start = (ctypes.c_char * len(mapped)).from_buffer(mapped)
+        assert ctypes.CDLL(None).mincore(ctypes.byref(start), ctypes.c_size_t(len(mapped)), pages) == 0
+        del start
+    return [block for block in range(BLOCKS) if pages[block] & 1]
 
 
 @pytest.mark.parametrize(("name", "iodepth"), [("libaio", 1), ("libaio", 8), ("libaio", 1024), ("posixaio", 8)])
