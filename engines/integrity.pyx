@@ -55,7 +55,7 @@ cdef class Integrity:
 
     def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict options not None,
                   uint32_t number, uint64_t seed, uint64_t interval, uint64_t max_bs):
-        """`interval` is the length under one header, `max_bs` that of a buffer. Raises MemoryError, and ValueError with what to change."""
+        """`interval` is the length under one header, `max_bs` that of a buffer. Raises MemoryError."""
         cdef uint32_t file
         cdef uint64_t units = 0
         direction = options["direction"]

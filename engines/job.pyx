@@ -3,7 +3,7 @@
 import errno
 import os
 
-from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC, errno as c_errno
+from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
@@ -19,7 +19,8 @@ from iovigil.engines.depth_search cimport (
 )
 from iovigil.engines.flow cimport flow_attach, flow_is_ahead, flow_leave, flow_note
 from iovigil.engines.io_u cimport (
-    BUSY, DATASYNC, IO_BACKLOG, IO_OUT, IO_TRIMMED, IO_VERIFIED, QUEUED, READ, SYNC, SYNC_RANGE, TRIM, WRITE, QueueStatus, io_u,
+    BUSY, DATASYNC, IO_BACKLOG, IO_OUT, IO_TRIMMED, IO_VERIFIED, QUEUED, READ, SYNC, SYNC_RANGE, TRIM, WRITE,
+    QueueStatus, io_u,
 )
 from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE, read_options
@@ -33,8 +34,8 @@ from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay, replay_step
 from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport (
-    COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState, StatsPage,
-    rate_samples,
+    COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, MAX_IODEPTH, Counter, Latency, RunState,
+    StatsPage, rate_samples,
 )
 from iovigil.engines.target cimport TargetFiles, target_file
 from iovigil.engines.think cimport think_init, think_is_due, think_issued, think_pause, think_start
@@ -69,7 +70,7 @@ cdef dict ADVICE = {
     "sequential": POSIX_FADV_SEQUENTIAL,
 }
 
-OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
+cdef tuple OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
 
 
 cdef uint64_t peak_rss_bytes():
@@ -357,7 +358,8 @@ cdef class Job:
                                f"{self.options.max_latency[self.failure.ddir]}")
         elif self.failure.error and self.failure.ddir == <uint8_t>-1:
             self.page.error = self.failure.error
-            self.stats.text = (f"latency_target: not even one I/O at a time stays within {self.options.latency_target} us "
+            self.stats.text = (f"latency_target: not even one I/O at a time stays within "
+                               f"{self.options.latency_target} us "
                                f"for {self.options.latency_percentile:g} % of the I/Os")
         elif self.failure.error:
             self.page.error = self.failure.error

@@ -155,7 +155,4 @@ class StatsPage:
     @property
     def ended_ns(self) -> int: ...
     @property
-    def latency_depth(self) -> int:
-        """Depth that the search for latency_target has come to; 0 without one."""
-    @property
     def usage(self) -> Usage: ...

@@ -12,8 +12,8 @@ cdef extern from *:
     const uint64_t TRIMMED "IOVIGIL_TRIMMED"  # trimmed since: zeroes
 
 
-# One word a unit, the length under one verify header: 0 for never written, else the generation, and the above.
-# The units of several files stand one behind the other.
+# One word a unit, which is the length under one verify header: 0 for never written, else the generation, and the
+# above. The units of several files stand one behind the other.
 cdef struct write_log:
     uint64_t *units
     uint64_t count

@@ -1,6 +1,7 @@
 """How many I/Os are in flight: the search for a depth, batches, engines that have a depth of one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_runs import ENGINES, MIB, READ, data_file, run_job
@@ -63,7 +64,7 @@ def test_samples_of_other_depths_are_not_those_of_the_answer(path: Path) -> None
 
 
 @pytest.mark.parametrize("options", [{"iodepth_low": 3}, {"iodepth_batch_submit": 3}, {"iodepth_low": 4}])
-def test_batches_near_the_depth_lose_no_block(path: Path, options: dict[str, int]) -> None:
+def test_batches_near_the_depth_lose_no_block(path: Path, options: dict[str, Any]) -> None:
     done = run_job(path, rw="randread", ioengine="libaio", iodepth=4, **options)
     assert done.status == 0, done.show()
     assert done.bytes(READ) == MIB

@@ -260,3 +260,32 @@ def test_depth_is_kept_by_an_asynchronous_engine(fault_disk: FaultDisk, engine: 
     assert time.monotonic() - start < 32 * 0.05 / 3
     assert done.page.depth_levels()[3] > 0
     assert sum(done.page.depth_levels()) == 32
+
+
+def test_trims_below_their_minimum_fail_too(path: Path) -> None:
+    done = run_job(
+        path, rw="trim", time_based=1, runtime="6s", thinktime="20ms", rate_iops_min="0,0,1000", ratecycle=200
+    )
+    assert done.status == 1
+    assert done.page.text.startswith("rate_iops_min: trim made ")
+
+
+def test_a_replay_goes_round_until_its_time_is_over_or_its_ios_are_done(path: Path, tmp_path: Path) -> None:
+    log = tmp_path / "iolog"
+    log.write_text(
+        f"fio version 2 iolog\n{path} add\n{path} open\n{path} read 0 4096\n{path} read 8192 4096\n{path} close\n"
+    )
+    done = run_job(path, read_iolog=str(log), time_based=1, runtime="300ms")
+    assert done.ios(READ) > 2, done.show()
+    assert measured_s(done) >= 0.3
+    done = run_job(path, read_iolog=str(log), time_based=1, runtime="10s", number_ios=7)
+    assert done.ios(READ) == 7, done.show()
+
+
+def test_a_target_latency_is_sought_under_a_rate_too(path: Path) -> None:
+    done = run_job(
+        path, rw="randread", ioengine="libaio", iodepth=4, time_based=1, runtime="10s", rate_iops=2000,
+        latency_target="5s", latency_window="50ms",
+    )  # fmt: skip
+    assert done.status == 0, done.show()
+    assert measured_s(done) < 5

@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_runs import ENGINES, KIB, MIB, READ, SYNC, WRITE, data_file, run_job
@@ -28,7 +29,7 @@ def test_blocks_with_the_threads_are_beyond_the_depth(path: Path, engine: str) -
 
 @pytest.mark.parametrize("options", [{}, {"verify_async": 2}])
 def test_a_block_partly_written_again_while_it_is_read_back_raises_no_alarm(
-    path: Path, options: dict[str, int]
+    path: Path, options: dict[str, Any]
 ) -> None:
     done = run_job(
         path, rw="randwrite", ioengine="libaio", iodepth=32, bsrange="4k-32k", norandommap=1, size="256k",
@@ -70,7 +71,7 @@ def test_ignore_error_says_for_verify_too_what_is_passed_over(fault_disk: FaultD
 
 @pytest.mark.parametrize("zeroes", [0, 1])
 def test_a_run_that_trimmed_is_checked_by_another_that_only_looks(path: Path, zeroes: int) -> None:
-    options = {
+    options: dict[str, Any] = {
         "rw": "randwrite", "verify": "crc32c", "trim_percentage": 30, "trim_backlog": 32, "trim_verify_zero": zeroes,
     }  # fmt: skip
     assert run_job(path, do_verify=0, **options).status == 0
@@ -104,3 +105,8 @@ def test_after_an_error_nothing_is_synced_for_a_check_that_will_not_be(fault_dis
 def test_a_backlog_has_its_time_in_the_reads(path: Path, engine: str) -> None:
     done = run_job(path, rw="write", ioengine=engine, iodepth=4, verify="crc32c", verify_backlog=16, size="1m")
     assert done.page.runtime_ns(READ) >= done.page.runtime_ns(WRITE) > 0
+
+
+def test_as_many_threads_as_there_may_be_need_no_more_memory_than_the_limit(path: Path) -> None:
+    done = run_job(path, rw="write", size="1m", verify="crc32c", verify_async=64)
+    assert done.status == 0, done.show()
