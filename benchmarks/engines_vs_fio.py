@@ -6,7 +6,6 @@ Random reads of 4 KiB from a file: cached, which shows what the engine costs, an
 whether it keeps a disk busy. `fio's best` is fio with the options that its own advice for speed adds.
 """
 
-import socket
 from collections.abc import Iterator
 
 from pairs import Case, compare, parser
@@ -70,10 +69,7 @@ def direct(options: dict[str, str]) -> Iterator[Case]:
 
 def net(seconds: int, bs: str, bytes_per_s: int) -> Case:
     """Two of the same kind over the loopback device; a size, not a time: who ends first is no error of the other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ends = {"ioengine": "net", "bs": bs, "size": str(seconds * bytes_per_s), "port": str(port)}
+    ends = {"ioengine": "net", "bs": bs, "size": str(seconds * bytes_per_s)}
     reads = {**ends, "rw": "read", "listen": "1"}
     writes = {**ends, "rw": "write", "hostname": "127.0.0.1"}
     return Case(f"net, {bs}, both ends on one CPU", reads, partner=writes)
