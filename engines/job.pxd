@@ -71,6 +71,8 @@ cdef class Job:
     cdef Checkers checkers
     cdef bint has_checkers
     cdef uint32_t being_checked
+    cdef uint32_t *indices  # below iodepth, that no I/O has: with checkers there are more I/Os than those
+    cdef uint32_t index_count
     cdef uint32_t depth  # I/Os there are
     cdef uint32_t depth_limit  # I/Os that may be in flight now
     cdef uint32_t submit_most
@@ -141,6 +143,7 @@ cdef class Job:
     cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil
     cdef io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil
     cdef void count_write(self, const piece *drawn) noexcept nogil
+    cdef void leave(self, io_u *io) noexcept nogil
     cdef void release(self, io_u *io) noexcept nogil
     cdef void complete(self, io_u *io, uint64_t now) noexcept nogil
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil

@@ -122,6 +122,7 @@ cdef class Job:
         free(self.again)
         free(self.batch)
         free(self.due_ns)
+        free(self.indices)
 
     cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
         cdef uint64_t slot, seed
@@ -191,6 +192,12 @@ cdef class Job:
         self.depth_limit = depth
         self.has_checkers = self.options.is_verified and self.options.verify_async
         if self.has_checkers:
+            self.indices = <uint32_t *>calloc(depth, sizeof(uint32_t))
+            if self.indices == NULL:
+                raise MemoryError
+            for index in range(depth):
+                self.indices[index] = index
+            self.index_count = depth
             depth = min(depth + BLOCKS_A_CHECKER * <uint32_t>self.options.verify_async, MAX_IODEPTH)
             self.checkers = Checkers(self.integrity, <uint32_t>self.options.verify_async, depth, self.max_bs,
                                      options["verify_async_cpus"])
@@ -739,6 +746,9 @@ cdef class Job:
         cdef io_u *io
         self.free_count -= 1
         io = self.free[self.free_count]
+        if self.has_checkers:
+            self.index_count -= 1
+            io.index = self.indices[self.index_count]
         io.ddir = ddir
         io.file = <uint16_t>drawn.file
         io.offset = drawn.offset
@@ -765,10 +775,19 @@ cdef class Job:
 
     cdef inline void release(self, io_u *io) noexcept nogil:
         io.buf -= io.block_length - io.length  # what of the block had been transferred
+        if io.flags & IO_OUT:
+            self.leave(io)
         io.flags = 0
-        slot_set(&self.page.inflight_ns[io.index], 0)
         self.free[self.free_count] = io
         self.free_count += 1
+
+    cdef inline void leave(self, io_u *io) noexcept nogil:
+        """An I/O is not the engine's any more: another may have its slot."""
+        slot_set(&self.page.inflight_ns[io.index], 0)
+        io.flags &= ~<int>IO_OUT
+        if self.has_checkers:
+            self.indices[self.index_count] = io.index
+            self.index_count += 1
 
     cdef inline void complete(self, io_u *io, uint64_t now) noexcept nogil:
         """Take an I/O back from the engine: count it, check it, or offer the rest of it again."""
@@ -855,9 +874,9 @@ cdef class Job:
                 self.integrity.trimmed(io)
         elif io.flags & IO_VERIFIED and self.integrity.admit(io):
             if self.has_checkers:
+                self.leave(io)
                 self.checkers.give(io)
                 self.being_checked += 1
-                slot_set(&self.page.inflight_ns[io.index], 0)
                 return False
             if not self.integrity.is_good(io, self.integrity.scratch):
                 self.judge(io)
@@ -926,7 +945,7 @@ cdef class Job:
         if self.engine.is_sync:
             return
         for index in range(self.depth):
-            if slot_get(&self.page.inflight_ns[index]):
+            if self.ios[index].flags & IO_OUT and slot_get(&self.page.inflight_ns[self.ios[index].index]):
                 self.engine.cancel(&self.ios[index])
 
     cdef void fail_engine(self, int error) noexcept nogil:
