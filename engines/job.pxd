@@ -133,6 +133,7 @@ cdef class Job:
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef void run_dry(self) noexcept nogil
+    cdef bint is_fresh(self, const io_u *io) noexcept nogil
     cdef uint32_t wanted(self, const io_u *last) noexcept nogil
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef int choose(self, uint64_t now) noexcept nogil

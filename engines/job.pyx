@@ -434,7 +434,7 @@ cdef class Job:
         cdef const clock_source *clock = &self.page.clock
         cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
         cdef bint is_sync = self.engine.is_sync
-        cdef uint32_t count, index
+        cdef uint32_t count, fresh, index
         cdef int reaped
         cdef io_u *io
         cdef QueueStatus status
@@ -490,16 +490,21 @@ cdef class Job:
                         self.again_count += 1
                         break
                     else:
-                        io.issued_ns = now
+                        # A verified block was stamped after `now`, when its contents had been made.
+                        io.issued_ns = max(now, io.start_ns)
+                        if self.is_fresh(io):
+                            slot_add(&self.page.depth_level[depth_index(self.in_flight + count + 1)], 1)
                         self.complete(io, now_ns(clock))
                 if count:
                     # Stamped before the system call that submits the batch: see docs/adr/0004.
                     issued_ns = now_ns(clock)
+                    fresh = 0
                     for index in range(count):
                         self.batch[index].issued_ns = issued_ns
                         slot_set(&self.page.inflight_ns[self.batch[index].index], issued_ns)
+                        fresh += self.is_fresh(self.batch[index])
                     self.in_flight += count
-                    slot_add(&self.page.depth_level[depth_index(self.in_flight)], count)
+                    slot_add(&self.page.depth_level[depth_index(self.in_flight)], fresh)
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
                     wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
@@ -535,6 +540,10 @@ cdef class Job:
             elif io == NULL:
                 break
         self.end_phase(now_ns(clock))
+
+    cdef inline bint is_fresh(self, const io_u *io) noexcept nogil:
+        """Whether an I/O counts among the depths: no sync, no rest of a short one, none of the ramp's."""
+        return io.ddir <= TRIM and io.length == io.block_length and io.start_ns >= self.epoch_ns
 
     cdef inline uint32_t wanted(self, const io_u *last) noexcept nogil:
         """For how many completions to wait, after `last` (NULL: none) was picked."""
@@ -1046,7 +1055,8 @@ cdef class Job:
         slot_set(&self.page.phase_ns, 0)
         if self.engine.is_sync:
             # Always one deep: counted here rather than in the loop.
-            ios = self.page.counter[<int>Counter.IOS][<int>READ] + self.page.counter[<int>Counter.IOS][<int>WRITE]
+            ios = (self.page.counter[<int>Counter.IOS][<int>READ] + self.page.counter[<int>Counter.IOS][<int>WRITE]
+                   + self.page.counter[<int>Counter.IOS][<int>TRIM])
             self.page.depth_level[0] = self.page.submits[1] = self.page.completes[1] = ios
 
     cdef void begin_measuring(self, uint64_t now) noexcept nogil:
