@@ -420,14 +420,18 @@ cdef class Job:
                 break
             self.has_begun = True
             self.ios_left -= 1
-            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
-            if ddir == WRITE:
-                io.ddir = WRITE
+            if ddir != TRIM:  # of a pair only the write counts
+                self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+            if ddir != READ:
+                io.ddir = <uint8_t>ddir
                 io.file = <uint16_t>drawn.file
                 io.offset = drawn.offset
                 io.length = io.block_length = drawn.length
                 self.integrity.begin(io, True)
-                self.integrity.finish(io, io.numberio)
+                if ddir == WRITE:
+                    self.integrity.finish(io, io.numberio)
+                else:
+                    self.integrity.trimmed(io)
 
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil:
         """Run until nothing is left to pick, `end_ns` (0: no bound), a fatal error or the stop word; then drain."""
