@@ -250,6 +250,9 @@ cdef class Job:
         if self.options.is_replayed:
             return [(fd, size, 0, size or <uint64_t>1 << 62) for fd, size in files]
         regions = []
+        # Every direction must find room: a job that does only half of what was asked for would pass for a good one.
+        least = max([self.options.min_bs[ddir] for ddir in range(3)
+                     if self.uses(ddir) and not (ddir == WRITE and self.options.is_trimwrite)])
         share = self.options.size // len(files) if self.options.size > 0 else 0
         for fd, size in files:
             start = self.options.offset
@@ -264,8 +267,8 @@ cdef class Job:
                     length = max(size - start, 0) * -self.options.size // 100
                 if size and start + length > size and not self.options.fill_device:
                     raise SetupError(f"offset {start} + size {length} is beyond the target's {size}")
-            if length < self.min_bs:
-                raise SetupError(f"size: {length} bytes have no room for one block of {self.min_bs}; set size")
+            if length < least:
+                raise SetupError(f"size: {length} bytes have no room for one block of {least}; set size")
             regions.append((fd, size, start, length))
         return regions
 
