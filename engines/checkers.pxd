@@ -96,7 +96,6 @@ cdef struct checker:
     handover *between
     char *scratch  # a block of its own
     void *integrity  # Integrity, which outlives the threads
-    unsigned char *is_wrong  # by index of the I/O
 
 
 cdef class Checkers:
@@ -105,7 +104,6 @@ cdef class Checkers:
     cdef pthread_t *threads
     cdef checker *checkers
     cdef void **rings
-    cdef unsigned char *is_wrong
     cdef Integrity integrity
 
     cdef void give(self, io_u *io) noexcept nogil

@@ -6,7 +6,7 @@ that the page keeps its one writer.
 
 import os
 
-from libc.errno cimport EAGAIN
+from libc.errno cimport EAGAIN, EILSEQ
 from libc.stdlib cimport calloc, free
 
 from iovigil.engines.io_u cimport io_u
@@ -62,14 +62,14 @@ cdef void *check_all(void *argument) noexcept nogil:
     pthread_sigmask(SIG_BLOCK, &signals, NULL)
     cdef io_u *io = <io_u *>handover_next(self.between)
     while io != NULL:
-        self.is_wrong[io.index] = not (<Integrity>self.integrity).is_good(io, self.scratch)
+        io.result = 0 if (<Integrity>self.integrity).is_good(io, self.scratch) else -EILSEQ
         handover_finish(self.between, io)
         io = <io_u *>handover_next(self.between)
     return NULL
 
 
 cdef class Checkers:
-    """`count` threads for the blocks of one job, whose I/Os have the indices below `slots`."""
+    """`count` threads for the blocks of one job, of which `slots` may be with them."""
 
     def __cinit__(self, Integrity integrity not None, uint32_t count, uint32_t slots, uint64_t max_bs, cpus):
         """Raises MemoryError, and OSError when the system gives no thread or has no such CPU."""
@@ -79,17 +79,16 @@ cdef class Checkers:
         cdef pthread_attr_t attributes
         self.integrity = integrity
         self.rings = <void **>calloc(2 * slots, sizeof(void *))
-        self.is_wrong = <unsigned char *>calloc(slots, 1)
         self.threads = <pthread_t *>calloc(count, sizeof(pthread_t))
         self.checkers = <checker *>calloc(count, sizeof(checker))
-        if self.rings == NULL or self.is_wrong == NULL or self.threads == NULL or self.checkers == NULL:
+        if self.rings == NULL or self.threads == NULL or self.checkers == NULL:
             raise MemoryError
         handover_init(&self.between, slots, self.rings, self.rings + slots)
         CPU_ZERO(&mask)
         for cpu in cpus:
             CPU_SET(cpu, &mask)
         for index in range(count):
-            self.checkers[index] = checker(&self.between, <char *>calloc(1, max_bs), <void *>integrity, self.is_wrong)
+            self.checkers[index] = checker(&self.between, <char *>calloc(1, max_bs), <void *>integrity)
             if self.checkers[index].scratch == NULL:
                 raise MemoryError
             pthread_attr_init(&attributes)
@@ -114,7 +113,6 @@ cdef class Checkers:
             free(self.checkers[index].scratch)
         free(self.checkers)
         free(self.threads)
-        free(self.is_wrong)
         free(self.rings)
 
     cdef void give(self, io_u *io) noexcept nogil:
@@ -125,5 +123,5 @@ cdef class Checkers:
         """A block that has been checked, after at most `wait_ns`; NULL when there is none."""
         cdef io_u *io = <io_u *>handover_take(&self.between, wait_ns)
         if io != NULL:
-            is_wrong[0] = self.is_wrong[io.index]
+            is_wrong[0] = io.result != 0
         return io

@@ -216,6 +216,8 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
         yield Inapplicable("verify_only", f"is for jobs that write: it stands for their writes; rw is {options.rw}")
     if options.verify_only and options.time_based:
         yield OptionError("verify_only", "excludes time_based: it checks what one run wrote")
+    if options.verify_only and options.trim_percentage:
+        yield OptionError("verify_only", "excludes trim_percentage: which blocks an earlier run trimmed is not known")
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
     if options.bs_unaligned and any(least != most for least, most in options.lengths):

@@ -136,6 +136,8 @@ cdef class Integrity:
         if io.ddir != WRITE:
             for unit in range(first, first + count):
                 self.log.units[unit] |= IN_FLIGHT
+            # What was never written is checked too: it must read as zeroes.
+            self.log.end = max(self.log.end, first + count)
             return
         io.numberio = write_begun(&self.log, first, count)
         while at < io.block_length and not is_dry:

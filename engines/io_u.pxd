@@ -25,7 +25,7 @@ cdef enum IoFlag:
     IO_VERIFIED = 1  # a read whose contents are checked
     IO_TRIMMED = 2  # ... which must be zeroes
     IO_BACKLOG = 4  # comes from verify_backlog: counts neither against the size nor against number_ios
-    IO_OUT = 8  # picked, and not yet released
+    IO_OUT = 8  # picked, and not yet released, nor given to a checker
 
 
 # One cache line of hot fields. `buf`, `offset` and `length` describe what is still to be
@@ -39,7 +39,7 @@ cdef struct io_u:
     uint64_t numberio  # generation of a verified write, 0 without verify
     uint32_t length  # bytes still to transfer
     uint32_t block_length  # bytes of the whole block
-    uint32_t index  # slot: fixed buffer, in-flight stamp
+    uint32_t index  # slot, below iodepth: in-flight stamp, what an engine keeps of an I/O
     uint16_t file  # index in the engine's files
     uint8_t ddir
     uint8_t flags  # IoFlag

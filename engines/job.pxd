@@ -139,6 +139,7 @@ cdef class Job:
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef void run_dry(self) noexcept nogil
     cdef void trim_dry(self, bint is_last) noexcept nogil
+    cdef bint is_fresh(self, const io_u *io) noexcept nogil
     cdef uint32_t wanted(self, const io_u *last) noexcept nogil
     cdef io_u *pick(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_any(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
@@ -150,6 +151,7 @@ cdef class Job:
     cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil
     cdef io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil
     cdef void count_write(self, const piece *drawn) noexcept nogil
+    cdef void leave(self, io_u *io) noexcept nogil
     cdef void release(self, io_u *io) noexcept nogil
     cdef void complete(self, io_u *io, uint64_t now) noexcept nogil
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil

@@ -279,6 +279,9 @@ cdef class Job:
         if self.options.is_replayed:
             return [(fd, size, 0, size or <uint64_t>1 << 62) for fd, size in files]
         regions = []
+        # Every direction must find room: a job that does only half of what was asked for would pass for a good one.
+        least = max([self.options.min_bs[ddir] for ddir in range(3)
+                     if self.uses(ddir) and not (ddir == WRITE and self.options.is_trimwrite)])
         share = self.options.size // len(files) if self.options.size > 0 else 0
         for fd, size in files:
             start = self.options.offset
@@ -293,8 +296,8 @@ cdef class Job:
                     length = min(size * -self.options.size // 100, max(size - start, 0))
                 if size and start + length > size and not self.options.fill_device:
                     raise SetupError(f"offset {start} + size {length} is beyond the target's {size}")
-            if length < self.min_bs:
-                raise SetupError(f"size: {length} bytes have no room for one block of {self.min_bs}; set size")
+            if length < least:
+                raise SetupError(f"size: {length} bytes have no room for one block of {least}; set size")
             regions.append((fd, size, start, length))
         return regions
 
@@ -466,14 +469,18 @@ cdef class Job:
                 break
             self.has_begun = True
             self.ios_left -= 1
-            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
-            if ddir == WRITE:
-                io.ddir = WRITE
+            if ddir != TRIM:  # of a pair only the write counts
+                self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+            if ddir != READ:
+                io.ddir = <uint8_t>ddir
                 io.file = <uint16_t>drawn.file
                 io.offset = drawn.offset
                 io.length = io.block_length = drawn.length
                 self.integrity.begin(io, True)
-                self.integrity.finish(io, io.numberio)
+                if ddir == WRITE:
+                    self.integrity.finish(io, io.numberio)
+                else:
+                    self.integrity.trimmed(io)
             self.trim_dry(False)
         self.trim_dry(True)
 
@@ -494,7 +501,7 @@ cdef class Job:
         cdef const clock_source *clock = &self.page.clock
         cdef uint64_t now = now_ns(clock), issued_ns, wake_ns
         cdef bint is_sync = self.engine.is_sync
-        cdef uint32_t count, room, index
+        cdef uint32_t count, room, fresh, index
         cdef int reaped
         cdef io_u *io
         cdef QueueStatus status
@@ -560,7 +567,10 @@ cdef class Job:
                         self.again_count += 1
                         break
                     else:
-                        io.issued_ns = now
+                        # A verified block was stamped after `now`, when its contents had been made.
+                        io.issued_ns = max(now, io.start_ns)
+                        if self.is_fresh(io):
+                            slot_add(&self.page.depth_level[depth_index(self.in_flight + count + 1)], 1)
                         now = now_ns(clock)
                         self.complete(io, now)
                         if now >= self.next_check_ns or slot_get(&self.page.stop):
@@ -568,11 +578,13 @@ cdef class Job:
                 if count:
                     # Stamped before the system call that submits the batch: see docs/adr/0004.
                     issued_ns = now_ns(clock)
+                    fresh = 0
                     for index in range(count):
                         self.batch[index].issued_ns = issued_ns
                         slot_set(&self.page.inflight_ns[self.batch[index].index], issued_ns)
+                        fresh += self.is_fresh(self.batch[index])
                     self.in_flight += count
-                    slot_add(&self.page.depth_level[depth_index(self.in_flight)], count)
+                    slot_add(&self.page.depth_level[depth_index(self.in_flight)], fresh)
                     slot_add(&self.page.submits[batch_index(count)], 1)
                 if self.in_flight:
                     wake_ns = min(wake_ns, self.next_check_ns) if wake_ns else 0
@@ -612,6 +624,10 @@ cdef class Job:
         while self.being_checked:  # the engine has failed, and the checkers have what came before
             self.collect(CHECK_WAIT_NS)
         self.end_phase(now_ns(clock))
+
+    cdef inline bint is_fresh(self, const io_u *io) noexcept nogil:
+        """Whether an I/O counts among the depths: no sync, no rest of a short one."""
+        return io.ddir <= TRIM and io.length == io.block_length
 
     cdef inline uint32_t wanted(self, const io_u *last) noexcept nogil:
         """For how many completions to wait, after `last` (NULL: none) was picked."""
@@ -877,10 +893,16 @@ cdef class Job:
 
     cdef inline void release(self, io_u *io) noexcept nogil:
         io.buf -= io.block_length - io.length  # what of the block had been transferred
+        if io.flags & IO_OUT:
+            self.leave(io)
         io.flags = 0
-        slot_set(&self.page.inflight_ns[io.index], 0)
         self.free[self.free_count] = io
         self.free_count += 1
+
+    cdef inline void leave(self, io_u *io) noexcept nogil:
+        """An I/O is not the engine's any more: another may have its slot."""
+        slot_set(&self.page.inflight_ns[io.index], 0)
+        io.flags &= ~<int>IO_OUT
 
     cdef inline void complete(self, io_u *io, uint64_t now) noexcept nogil:
         """Take an I/O back from the engine: count it, check it, or offer the rest of it again."""
@@ -979,9 +1001,9 @@ cdef class Job:
                 self.integrity.trimmed(io)
         elif io.flags & IO_VERIFIED and self.integrity.admit(io):
             if self.has_checkers:
+                self.leave(io)
                 self.checkers.give(io)
                 self.being_checked += 1
-                slot_set(&self.page.inflight_ns[io.index], 0)
                 return False
             if not self.integrity.is_good(io, self.integrity.scratch):
                 self.judge(io)
@@ -1052,7 +1074,7 @@ cdef class Job:
         if self.engine.is_sync:
             return
         for index in range(self.depth):
-            if slot_get(&self.page.inflight_ns[index]):
+            if self.ios[index].flags & IO_OUT and slot_get(&self.page.inflight_ns[self.ios[index].index]):
                 self.engine.cancel(&self.ios[index])
 
     cdef void fail_engine(self, int error) noexcept nogil:

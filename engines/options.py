@@ -485,9 +485,6 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def lengths(self) -> RangePerDirection:
         """The least and the greatest length of an I/O, for reads, writes and trims."""
-        if self.bs_is_seq_rand:
-            both = min(self.bs[:2]), max(self.bs[:2])
-            return both, both, both
         reads, writes, trims = (
             (min(size for size, _ in split), max(size for size, _ in split))
             if split
@@ -496,7 +493,11 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             else (bs, bs)
             for bs, bounds, split in zip(self.bs, self.bsrange, self.bssplit, strict=True)
         )
-        return reads, writes, trims
+        if not self.bs_is_seq_rand:
+            return reads, writes, trims
+        # Those of reads for what is sequential, those of writes for what is random.
+        both = (min(reads[0], writes[0]), max(reads[1], writes[1])) if self.is_random else reads
+        return both, both, both
 
     @property
     def min_bs(self) -> int:

@@ -100,7 +100,7 @@ cdef int init_shape(workload *self, dict options, const job_options *native, con
     cdef manner *how = &self.how
     cdef uint32_t index
     how.is_random = native.is_random
-    how.is_seq_rand = native.is_random and options["bs_is_seq_rand"]
+    how.is_seq_rand = options["bs_is_seq_rand"]
     how.is_identical = options["rw_sequencer"] == "identical"
     how.sequence = native.sequence
     if how.is_random and how.sequence < 0:
