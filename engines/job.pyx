@@ -146,7 +146,7 @@ cdef class Job:
         if not self.pass_bytes:
             self.pass_bytes = self.region_bytes
         seed = self.options.randseed + (number - 1) * <uint64_t>0x9E3779B97F4A7C15
-        if not self.options.randrepeat:
+        if not (self.options.randrepeat or self.options.allrandrepeat):
             seed ^= int.from_bytes(os.urandom(8), "little")
         try:
             if not self.options.is_replayed:
