@@ -53,12 +53,18 @@ def test_blocks_of_another_length_than_written_fail(program: Program) -> None:
     assert ran.job["error"] == CORRUPT
 
 
-@pytest.mark.parametrize("interval", ["1k", "4k", "8k", "3k"])
+@pytest.mark.parametrize("interval", ["1k", "4k", "8k"])
 def test_any_interval_of_headers_can_be_checked(program: Program, interval: str) -> None:
     common = "[v]\nfilename=data\nsize=256k\nbs=4k\nrw=write\nverify=crc32c\n"
     ran = program.run(job=f"{common}verify_interval={interval}\n")
     assert ran.job["error"] == 0
     assert ran.job["read"]["io_kbytes"] == 256
+
+
+def test_an_interval_that_does_not_divide_the_block_is_refused_by_us(ours: Program) -> None:
+    """fio rounds it to one that does; ours says what it would have to be."""
+    job = "[v]\nfilename=data\nsize=256k\nbs=4k\nrw=write\nverify=crc32c\nverify_interval=3k\n"
+    assert "multiple of verify_interval" in ours.refuses(job=job)
 
 
 @depths
@@ -102,8 +108,8 @@ def test_threads_beside_the_loop_check_for_as_long_as_the_job_lasts(program: Pro
 
 @pytest.mark.parametrize("options", ["", "verify_async=2\n", "verify_backlog=8\n", "verify_backlog=8\nverify_async=2\n"])
 def test_data_that_an_engine_does_not_keep_is_found_wrong_by_us(ours: Program, options: str) -> None:
-    """fio passes over every check with ioengine=null; ours refuses the job, for a check that cannot be."""
-    assert "null" in ours.refuses(job=f"[v]\nioengine=null\nsize=1m\nrw=write\nverify=crc32c\n{options}")
+    """fio pretends with ioengine=null that every check went well."""
+    assert "corruption" in ours.refuses(job=f"[v]\nioengine=null\nsize=1m\nrw=write\nverify=crc32c\n{options}")
 
 
 def test_experimental_verify_reads_back_what_was_written(program: Program) -> None:
@@ -112,15 +118,17 @@ def test_experimental_verify_reads_back_what_was_written(program: Program) -> No
     assert (ran.job["read"]["io_kbytes"], ran.job["write"]["io_kbytes"]) == (128, 128)
 
 
-def test_experimental_verify_reads_back_what_every_loop_wrote(program: Program) -> None:
+def test_experimental_verify_reads_back_what_every_loop_wrote(ours: Program) -> None:
+    """fio 3.33 reads back only what the first one wrote."""
     job = "[v]\nfilename=data\nsize=128k\nbs=4k\nrw=write\nverify=crc32c\nexperimental_verify=1\nloops=8\n"
-    ran = program.run(job=job)
+    ran = ours.run(job=job)
     assert (ran.job["read"]["io_kbytes"], ran.job["write"]["io_kbytes"]) == (8 * 128, 8 * 128)
 
 
-def test_experimental_verify_goes_on_for_as_long_as_the_job_lasts(program: Program) -> None:
+def test_experimental_verify_goes_on_for_as_long_as_the_job_lasts(ours: Program) -> None:
+    """fio 3.33 reads nothing back."""
     job = "[v]\nfilename=data\nsize=128k\nbs=4k\nrw=write\nverify=crc32c\nexperimental_verify=1\n"
-    ran = program.run(job=f"{job}time_based\nruntime=1\n")
+    ran = ours.run(job=f"{job}time_based\nruntime=1\n")
     assert ran.job["error"] == 0
     assert ran.job["read"]["io_kbytes"] > 128
     assert ran.job["write"]["io_kbytes"] > 128
@@ -144,6 +152,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rw", RWS)
 @pytest.mark.parametrize("form", FORMS)
 def test_what_a_job_wrote_passes_its_check(program: Program, rw: str, form: str) -> None:
@@ -185,6 +194,7 @@ def overwrite(length: int) -> Callable[[Path], None]:
 MANGLES = {"a byte": flip_a_byte, "four bytes": overwrite(4), "a block": overwrite(4096)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mangle", MANGLES.values(), ids=MANGLES)
 @pytest.mark.parametrize("rw", ["write", "randwrite"])
 @depths
@@ -225,11 +235,14 @@ def test_damage_that_is_passed_over_is_counted_and_never_a_success(ours: Program
 CHOICES = {"seq": "", "rand": "rand", "norandommap": "rand", "stride": ":4k"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("way", ["write", "verify_only", "rw", "read"])
 @depths
 def test_headers_are_those_of_the_write_that_came_last(program: Program, choice: str, way: str, engine: str) -> None:
     """Whichever order the blocks were written in, and whether the same job or a later one looks."""
+    if way == "rw" and choice == "norandommap" and not program.is_ours:
+        pytest.skip("fio 3.33 takes its own blocks for damaged: it draws another rand_seed than it wrote")
     direction = "rw" if way == "rw" else "write"
     rw = direction + CHOICES[choice] if choice == "stride" else CHOICES[choice] + direction
     common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\n{engine}"
@@ -243,6 +256,7 @@ def test_headers_are_those_of_the_write_that_came_last(program: Program, choice:
         assert program.run(job=f"{common}rw={again}\n").job["error"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rw", ["write", "randwrite"])
 @pytest.mark.parametrize("io_size", ["512k", "1m", "1536k", "3m"])
 @depths
@@ -252,8 +266,9 @@ def test_blocks_that_are_written_again_are_checked_for_the_last_time(
     job = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nio_size={io_size}\n{engine}"
     ran = program.run(job=job)
     assert ran.job["error"] == 0
-    assert ran.job["write"]["io_kbytes"] == {"512k": 512, "1m": 1024, "1536k": 1536, "3m": 3072}[io_size]
-    assert ran.job["read"]["io_kbytes"] > 0
+    if program.is_ours or io_size in ("512k", "1m"):  # fio 3.33 does not write as much as asked when it verifies
+        assert ran.job["write"]["io_kbytes"] == {"512k": 512, "1m": 1024, "1536k": 1536, "3m": 3072}[io_size]
+        assert ran.job["read"]["io_kbytes"] == min(ran.job["write"]["io_kbytes"], 1024)
 
 
 @pytest.mark.parametrize("map_of", ["norandommap=1", "norandommap=1\nverify_backlog=8", "bsrange=4k-64k"])
@@ -263,29 +278,18 @@ def test_writes_that_overlap_are_checked_for_the_last_of_them(ours: Program, map
     assert ours.run(job=job).job["error"] == 0
 
 
-TRIMS = "size=4m\nbs=4k\nrw=randwrite\nverify=crc32c\ntrim_percentage=30\ntrim_backlog=16\ntrim_verify_zero=1\n"
+TRIMS = "size=4m\nbs=4k\nrw=randwrite\nverify=crc32c\ntrim_percentage=30\ntrim_backlog=16\n"
 
 
-@pytest.mark.requires_loop
-def test_trimmed_blocks_read_as_zeroes(program: Program, loop_device: Callable[..., Path]) -> None:
-    ran = program.run(job=f"[t]\nfilename={loop_device(4 * MIB)}\n{TRIMS}")
-    assert ran.job["error"] == 0
-    assert ran.job["trim"]["total_ios"] > 0
-
-
-@pytest.mark.requires_loop
-def test_a_trimmed_block_that_is_not_zero_is_found(ours: Program, loop_device: Callable[..., Path]) -> None:
-    """By the same job with verify_only, which knows from its seeds what it trimmed."""
-    device = loop_device(4 * MIB)
-    job = f"[t]\nfilename={device}\n{TRIMS}"
-    assert ours.run(job=job).job["error"] == 0
-    assert ours.run(job=f"{job}verify_only=1\n").job["error"] == 0
-    data = device.read_bytes()
-    trimmed = next(at for at in range(0, len(data), 4096) if not any(data[at : at + 4096]))
-    with device.open("r+b") as file:
-        file.seek(trimmed + 100)
-        file.write(b"x")
-    assert ours.run(job=f"{job}verify_only=1\n", status=None).job["error"] == CORRUPT
+@depths
+def test_trimmed_blocks_read_as_zeroes(ours: Program, engine: str) -> None:
+    """fio 3.33 ends in an assertion of its own when trim_percentage is given to a job that does not trim."""
+    job = ours.run(job=f"[t]\nfilename=data\n{TRIMS}{engine}").job
+    assert job["trim"]["total_ios"] > 0
+    data = (ours.directory / "data").read_bytes()
+    zeroes = sum(not any(data[at : at + 4096]) for at in range(0, len(data), 4096))
+    assert zeroes == job["trim"]["total_ios"]
+    assert job["iovigil"]["verified_bytes"] == 4 * MIB
 
 
 @pytest.mark.requires_fio
