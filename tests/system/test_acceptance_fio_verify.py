@@ -292,6 +292,11 @@ def test_trimmed_blocks_read_as_zeroes(ours: Program, engine: str) -> None:
     assert job["iovigil"]["verified_bytes"] == 4 * MIB
 
 
+def test_a_later_check_of_a_job_that_trimmed_is_refused_by_us(ours: Program) -> None:
+    """It would take every trimmed block for a lost one."""
+    assert "trim_percentage" in ours.refuses(job=f"[t]\nfilename=data\n{TRIMS}verify_only=1\n")
+
+
 @pytest.mark.requires_fio
 @pytest.mark.parametrize(
     ("rw", "options"),
