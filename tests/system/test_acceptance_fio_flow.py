@@ -8,9 +8,7 @@ ENDLESS = "ioengine=null\nsize=1g\nbs=4k\nrw=randread\nnorandommap=1\ntime_based
 
 @pytest.mark.slow
 def test_two_jobs_keep_the_proportion_of_their_weights(program: Program) -> None:
-    ran = program.run(
-        job=f"[global]\n{ENDLESS}runtime=2\n[eight]\nflow=8\nrate_iops=1000\n[one]\nflow=1\n"
-    )
+    ran = program.run(job=f"[global]\n{ENDLESS}runtime=2\n[eight]\nflow=8\nrate_iops=1000\n[one]\nflow=1\n")
     eight, one = (job["read"]["total_ios"] for job in ran.jobs)
     assert 6 <= eight / one <= 10
     assert eight <= 1.05 * 1000 * ran.jobs[0]["job_runtime"] / 1000

@@ -49,7 +49,9 @@ def test_every_figure_is_that_of_the_log(ours: Program, engine: str, rw: str, de
     for ddir, direction in enumerate(DDIRS):
         for kind in KINDS:
             latencies = values(logs[kind], ddir)
-            assert (len(latencies) > 0) == (direction in rw or (rw == "randrw" and direction != "trim")) or not logs[kind]
+            assert (len(latencies) > 0) == (direction in rw or (rw == "randrw" and direction != "trim")) or not logs[
+                kind
+            ]
             if latencies:
                 reported = told(ran.job, direction, kind)
                 assert reported["N"] == ran.job[direction]["total_ios"] == len(latencies)
@@ -101,9 +103,7 @@ def test_only_the_percentiles_that_were_asked_for_are_there(program: Program, wa
 
 @pytest.mark.parametrize("engine", ["psync", "null", "libaio\niodepth=8", "posixaio\niodepth=4"])
 @pytest.mark.parametrize("rw", ["read", "randrw"])
-def test_the_means_of_submission_and_completion_make_that_of_the_whole(
-    program: Program, engine: str, rw: str
-) -> None:
+def test_the_means_of_submission_and_completion_make_that_of_the_whole(program: Program, engine: str, rw: str) -> None:
     if not program.is_ours and "iodepth" not in engine:
         pytest.skip("fio leaves its look at the clock out of both parts with an engine that answers at once")
     job = program.run(job=f"[m]\nfilename=data\nsize=4m\nbs=4k\nrw={rw}\nioengine={engine}\n").job

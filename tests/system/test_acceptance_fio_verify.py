@@ -106,7 +106,9 @@ def test_threads_beside_the_loop_check_for_as_long_as_the_job_lasts(program: Pro
     assert ran.job["read"]["io_kbytes"] > 0
 
 
-@pytest.mark.parametrize("options", ["", "verify_async=2\n", "verify_backlog=8\n", "verify_backlog=8\nverify_async=2\n"])
+@pytest.mark.parametrize(
+    "options", ["", "verify_async=2\n", "verify_backlog=8\n", "verify_backlog=8\nverify_async=2\n"]
+)
 def test_data_that_an_engine_does_not_keep_is_found_wrong_by_us(ours: Program, options: str) -> None:
     """fio pretends with ioengine=null that every check went well."""
     assert "corruption" in ours.refuses(job=f"[v]\nioengine=null\nsize=1m\nrw=write\nverify=crc32c\n{options}")

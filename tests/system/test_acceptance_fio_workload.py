@@ -127,17 +127,22 @@ def test_a_seed_of_its_own_is_the_same_again_and_unlike_another(ours: Program) -
 
 
 def test_clones_make_choices_of_their_own(program: Program) -> None:
-    ran = program.run(job="[c]\nioengine=null\nrw=randread\nbs=4k\nsize=256k\nnumjobs=2\nwrite_bw_log=log\nlog_offset=1\n")
+    ran = program.run(
+        job="[c]\nioengine=null\nrw=randread\nbs=4k\nsize=256k\nnumjobs=2\nwrite_bw_log=log\nlog_offset=1\n"
+    )
     first, second = (ran.offsets(f"log_bw.{number}.log") for number in (1, 2))
     assert sorted(first) == sorted(second)
     assert first != second
 
 
 ZONES = {
-    # name: (options, zones as (start, length), whether all of each is read)
+    # name: (options, zones as (start, length))
     "half of each": ("size=1m\nzonesize=64k\nzonerange=128k\n", [(n * 128 * KIB, 64 * KIB) for n in range(8)]),
     "all of each": ("size=1m\nzonesize=128k\nzonerange=128k\n", [(n * 128 * KIB, 128 * KIB) for n in range(8)]),
-    "with gaps": ("size=1m\nzonesize=64k\nzonerange=64k\nzoneskip=64k\n", [(n * 128 * KIB, 64 * KIB) for n in range(8)]),
+    "with gaps": (
+        "size=1m\nzonesize=64k\nzonerange=64k\nzoneskip=64k\n",
+        [(n * 128 * KIB, 64 * KIB) for n in range(8)],
+    ),
     "of an offset": (
         "offset=1m\nsize=512k\nzonesize=64k\nzonerange=64k\n",
         [((1 << 20) + n * 64 * KIB, 64 * KIB) for n in range(8)],
@@ -157,7 +162,7 @@ def test_strided_zones_hold_the_offsets(program: Program, rw: str, name: str) ->
     starts = sorted(start for start, _ in zones)
     pitch = starts[1] - starts[0]
     per_zone = Counter((line.offset - starts[0]) // pitch for line in lines)
-    assert per_zone == {n: zones[0][1] // BLOCK for n in range(len(zones))}
+    assert per_zone == dict.fromkeys(range(len(zones)), zones[0][1] // BLOCK)
     if name != "half of each" or rw == "read":
         assert sorted({line.offset for line in lines}) == sorted(
             offset for start, length in zones for offset in range(start, start + length, BLOCK)
