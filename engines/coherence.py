@@ -214,6 +214,8 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
         yield OptionError("fill_device", "together with verify is not supported yet")
     if options.verify_only and not options.does_write:
         yield Inapplicable("verify_only", f"is for jobs that write: it stands for their writes; rw is {options.rw}")
+    if options.verify_only and options.trim_percentage:
+        yield OptionError("verify_only", "excludes trim_percentage: which blocks an earlier run trimmed is not known")
     if options.verify_only and options.time_based:
         yield OptionError("verify_only", "excludes time_based: it checks what one run wrote")
     if options.verify_only and options.trim_percentage:

@@ -127,6 +127,10 @@ cdef class Job:
         self.names = names
         self.flow_place = flow_place
         self.set_up(options, files or [(-1, 0)], number, location)
+        if flow_place is not None:
+            # Before the release: of jobs that begin together the first would run free until the others have joined.
+            flow_page, place = flow_place
+            flow_attach(&self.flow, flow_page, place, self.flow_weight, self.options.flow_sleep)
 
     def __dealloc__(self):
         if self.engine is not None:
@@ -319,9 +323,6 @@ cdef class Job:
             return
         if self.options.invalidate:
             self.advise(POSIX_FADV_DONTNEED)
-        if self.flow_place is not None:
-            flow_page, place = self.flow_place
-            flow_attach(&self.flow, flow_page, place, self.flow_weight, self.options.flow_sleep)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
             self.run_phases()

@@ -173,7 +173,7 @@ cdef int seed_streams(workload *self, const job_options *native, dict options, u
     cdef uint64_t randseed = native.randseed, offset_seed
     cdef uint64_t[16] seeds
     cdef uint32_t stream, ddir
-    if not native.randrepeat:
+    if not (native.randrepeat or native.allrandrepeat):
         randseed = self.seed
         number = 1
     for stream in range(16):

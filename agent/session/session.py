@@ -20,6 +20,9 @@ from iovigil.engines.stats import RunState, StatsPage
 
 log = logging.getLogger(__name__)
 
+FLOW_GRACE_S: Final = 0.25
+"""Jobs of a flow that were released together end within this of each other."""
+
 BEGIN_S: Final = 10.0
 """Time from a job's creation, its files laid out, to its first sign of life; fio's startup timeout."""
 READY_S: Final = 5.0
@@ -307,8 +310,10 @@ class Session:
         job.result = result
         job.entry.live = None
         if job.flow is not None:
-            # The others must not wait for one that has gone.
-            job.flow.page.leave(job.flow.place)
+            # The others must not wait for one that has gone, unless their time is over within moments too: the last of
+            # them would run free until it is.
+            grace_s = FLOW_GRACE_S if result.failure is None else 0.0
+            asyncio.get_running_loop().call_later(grace_s, job.flow.page.leave, job.flow.place)
         self._changed.set()
         is_error = result.failure is not None and job.plan.options.exitall_on_error
         if (was_active and self._exits_all) or is_error:

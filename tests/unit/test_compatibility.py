@@ -12,6 +12,7 @@ from iovigil.engines import foreign
 from iovigil.engines.options import SPECS, OptionError
 from iovigil.engines.spelling import ALIASES, canonical, effect_missing, engine_names, parse_option
 
+TESTS = Path(__file__).parents[1]
 PAGE = Path(__file__).parents[2] / "docs" / "fio-compatibility.md"
 
 
@@ -136,6 +137,22 @@ def test_options_of_a_foreign_engine_name_it() -> None:
 
 
 def test_acceptance_rows_make_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "## Acceptance" not in compatibility.render()
     monkeypatch.setattr(compatibility, "ACCEPTANCE", (AcceptanceRow("reads stride", "test_strides"),))
-    assert "| reads stride | `test_strides` |" in compatibility.render()
+    assert "| reads stride | ours and fio 3.33 | `test_strides` |" in compatibility.render()
+    monkeypatch.setattr(compatibility, "ACCEPTANCE", ())
+    assert "## Acceptance" not in compatibility.render()
+
+
+@pytest.mark.parametrize("row", compatibility.ACCEPTANCE, ids=lambda row: row.behaviour)
+def test_the_test_of_every_acceptance_row_exists(row: AcceptanceRow) -> None:
+    if not row.test:
+        assert row.passes.startswith("not yet")
+        return
+    file, _, name = row.test.partition("::")
+    assert re.search(rf"^def {name}\(", (TESTS / file).read_text(), re.MULTILINE), row.test
+
+
+def test_every_file_of_acceptance_tests_has_a_row() -> None:
+    """A file without any row would be one that nobody finds from the page."""
+    files = {path.name for path in (TESTS / "system").glob("test_acceptance_fio_*.py")}
+    assert files == {row.test.partition("::")[0].partition("/")[2] for row in compatibility.ACCEPTANCE if row.test}

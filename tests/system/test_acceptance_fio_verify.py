@@ -1,0 +1,314 @@
+"""What is written is read back and checked, and what was damaged is found: of fio and of ours."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fio_and_ours import CORRUPT, Program, moved
+
+KIB = 1 << 10
+MIB = 1 << 20
+SYNC_AND_ASYNC = ["ioengine=psync\n", "ioengine=libaio\niodepth=8\n"]
+depths = pytest.mark.parametrize("engine", SYNC_AND_ASYNC, ids=["psync", "libaio"])
+
+
+def test_one_job_writes_split_lengths_and_another_checks_them(program: Program) -> None:
+    ran = program.run(
+        job="""
+        [global]
+        filename=data
+        size=4m
+        bssplit=512/50:64k/50
+        verify=crc32c
+        verify_fatal=1
+        iodepth=4
+        [writes]
+        rw=write
+        do_verify=0
+        [writes-behind]
+        rw=write
+        do_verify=0
+        offset=4m
+        [checks]
+        stonewall
+        rw=write
+        verify_only=1
+        [checks-behind]
+        rw=write
+        verify_only=1
+        offset=4m
+        """
+    )
+    assert [job["error"] for job in ran.jobs] == [0] * 4
+    assert ran.jobs[2]["read"]["io_bytes"] == ran.jobs[0]["write"]["io_bytes"]
+
+
+def test_blocks_of_another_length_than_written_fail(program: Program) -> None:
+    common = "filename=data\nsize=1m\nverify=crc32c\n"
+    program.run(job=f"[w]\n{common}rw=write\nbs=16k\ndo_verify=0\n")
+    ran = program.run(job=f"[r]\n{common}rw=read\nbs=4k\n", status=None)
+    assert ran.status > 0
+    assert ran.stderr
+    assert ran.job["error"] == CORRUPT
+
+
+@pytest.mark.parametrize("interval", ["1k", "4k", "8k"])
+def test_any_interval_of_headers_can_be_checked(program: Program, interval: str) -> None:
+    common = "[v]\nfilename=data\nsize=256k\nbs=4k\nrw=write\nverify=crc32c\n"
+    ran = program.run(job=f"{common}verify_interval={interval}\n")
+    assert ran.job["error"] == 0
+    assert ran.job["read"]["io_kbytes"] == 256
+
+
+def test_an_interval_that_does_not_divide_the_block_is_refused_by_us(ours: Program) -> None:
+    """fio rounds it to one that does; ours says what it would have to be."""
+    job = "[v]\nfilename=data\nsize=256k\nbs=4k\nrw=write\nverify=crc32c\nverify_interval=3k\n"
+    assert "multiple of verify_interval" in ours.refuses(job=job)
+
+
+@depths
+def test_a_backlog_reads_back_everything(program: Program, engine: str) -> None:
+    ran = program.run(job=f"[v]\nfilename=data\nsize=8m\nbs=4k\nrw=write\nverify=crc32c\nverify_backlog=32\n{engine}")
+    assert ran.job["read"]["io_kbytes"] == ran.job["write"]["io_kbytes"] == 8 * KIB
+
+
+@pytest.mark.parametrize("backlog", [1, 1024])
+@depths
+def test_a_mixed_job_with_a_backlog_reads_what_it_reads_and_what_it_wrote(
+    program: Program, engine: str, backlog: int
+) -> None:
+    ran = program.run(
+        job=f"[v]\nfilename=data\nsize=32m\nbs=4k\nrw=randrw\nverify=crc32c\nverify_backlog={backlog}\n{engine}"
+    )
+    read, write = ran.job["read"]["io_kbytes"], ran.job["write"]["io_kbytes"]
+    assert read == 32 * KIB
+    assert 2 * write == pytest.approx(read, rel=0.06)
+
+
+def test_threads_beside_the_loop_check_for_as_long_as_the_job_lasts(program: Program) -> None:
+    ran = program.run(
+        job="""
+        [v]
+        filename=data
+        size=4m
+        rw=randwrite
+        bs=4k
+        verify=crc32c
+        verify_async=3
+        verify_backlog=64
+        time_based
+        runtime=2
+        """
+    )
+    assert ran.job["error"] == 0
+    assert ran.job["elapsed"] >= 2
+    assert ran.job["read"]["io_kbytes"] > 0
+
+
+@pytest.mark.parametrize(
+    "options", ["", "verify_async=2\n", "verify_backlog=8\n", "verify_backlog=8\nverify_async=2\n"]
+)
+def test_data_that_an_engine_does_not_keep_is_found_wrong_by_us(ours: Program, options: str) -> None:
+    """fio pretends with ioengine=null that every check went well."""
+    assert "corruption" in ours.refuses(job=f"[v]\nioengine=null\nsize=1m\nrw=write\nverify=crc32c\n{options}")
+
+
+def test_experimental_verify_reads_back_what_was_written(program: Program) -> None:
+    job = "[v]\nfilename=data\nsize=128k\nbs=4k\nrw=write\nverify=crc32c\nexperimental_verify=1\n"
+    ran = program.run(job=job)
+    assert (ran.job["read"]["io_kbytes"], ran.job["write"]["io_kbytes"]) == (128, 128)
+
+
+def test_experimental_verify_reads_back_what_every_loop_wrote(ours: Program) -> None:
+    """fio 3.33 reads back only what the first one wrote."""
+    job = "[v]\nfilename=data\nsize=128k\nbs=4k\nrw=write\nverify=crc32c\nexperimental_verify=1\nloops=8\n"
+    ran = ours.run(job=job)
+    assert (ran.job["read"]["io_kbytes"], ran.job["write"]["io_kbytes"]) == (8 * 128, 8 * 128)
+
+
+def test_experimental_verify_goes_on_for_as_long_as_the_job_lasts(ours: Program) -> None:
+    """fio 3.33 reads nothing back."""
+    job = "[v]\nfilename=data\nsize=128k\nbs=4k\nrw=write\nverify=crc32c\nexperimental_verify=1\n"
+    ran = ours.run(job=f"{job}time_based\nruntime=1\n")
+    assert ran.job["error"] == 0
+    assert ran.job["read"]["io_kbytes"] > 128
+    assert ran.job["write"]["io_kbytes"] > 128
+
+
+def test_a_check_is_repeated_by_every_loop(ours: Program) -> None:
+    """fio 3.33 checks only once."""
+    common = "[v]\nfilename=data\nsize=4k\nbs=4k\nverify=crc32c\n"
+    ours.run(job=f"{common}rw=write\ndo_verify=0\n")
+    assert ours.run(job=f"{common}rw=read\nloops=2\n").job["read"]["io_kbytes"] == 8
+
+
+RWS = ["write", "readwrite", "randwrite", "randrw"]
+FORMS = {
+    "plain": "",
+    "backlog": "verify_backlog=16\n",
+    "batch": "verify_backlog=16\nverify_backlog_batch=8\n",
+    "threads": "verify_async=2\n",
+    "interval": "verify_interval=1k\n",
+    "mixed lengths": "bsrange=4k-16k\n",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rw", RWS)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_job_wrote_passes_its_check(program: Program, rw: str, form: str) -> None:
+    job = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nioengine=libaio\niodepth=8\n{FORMS[form]}"
+    ran = program.run(job=job)
+    assert ran.job["error"] == 0
+    if "write" in rw and rw != "readwrite":
+        assert ran.job["read"]["io_bytes"] == ran.job["write"]["io_bytes"]
+    assert ran.job["read"]["io_bytes"] + ran.job["write"]["io_bytes"] >= MIB
+
+
+@pytest.mark.parametrize("rw", ["read", "randread"])
+@depths
+def test_reads_check_what_another_job_wrote(program: Program, rw: str, engine: str) -> None:
+    common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\n{engine}"
+    program.run(job=f"{common}rw=write\ndo_verify=0\n")
+    ran = program.run(job=f"{common}rw={rw}\n")
+    assert (ran.job["error"], ran.job["read"]["io_kbytes"]) == (0, 1024)
+
+
+def flip_a_byte(path: Path) -> None:
+    """Of the data of a block in the middle."""
+    with path.open("r+b") as file:
+        file.seek(512 * KIB + 1000)
+        found = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([found[0] ^ 0x10]))
+
+
+def overwrite(length: int) -> Callable[[Path], None]:
+    def mangle(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(512 * KIB)
+            file.write(b"\x5a" * length)
+
+    return mangle
+
+
+MANGLES = {"a byte": flip_a_byte, "four bytes": overwrite(4), "a block": overwrite(4096)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mangle", MANGLES.values(), ids=MANGLES)
+@pytest.mark.parametrize("rw", ["write", "randwrite"])
+@depths
+def test_damage_is_found(program: Program, rw: str, mangle: Callable[[Path], None], engine: str) -> None:
+    common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nverify_fatal=1\n{engine}"
+    program.run(job=common)
+    check = f"{common}verify_only=1\n"
+    assert program.run(job=check).job["error"] == 0
+    mangle(program.directory / "data")
+    ran = program.run(job=check, status=None)
+    assert ran.status > 0
+    assert ran.stderr
+    assert ran.job["error"] == CORRUPT
+
+
+@pytest.mark.parametrize("mangle", MANGLES.values(), ids=MANGLES)
+def test_damage_is_found_by_a_job_that_only_reads(program: Program, mangle: Callable[[Path], None]) -> None:
+    common = "[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\n"
+    program.run(job=f"{common}rw=write\n")
+    mangle(program.directory / "data")
+    ran = program.run(job=f"{common}rw=randread\n", status=None)
+    assert ran.status > 0
+    assert ran.job["error"] == CORRUPT
+
+
+@pytest.mark.parametrize("errors", ["verify", "all", "io"])
+def test_damage_that_is_passed_over_is_counted_and_never_a_success(ours: Program, errors: str) -> None:
+    """fio 3.33 exits with 0 as if nothing had been wrong."""
+    common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\ncontinue_on_error={errors}\n"
+    ours.run(job=f"{common}rw=write\n")
+    overwrite(64 * KIB)(ours.directory / "data")
+    ran = ours.run(job=f"{common}rw=read\n", status=None)
+    assert ran.status != 0
+    assert ran.job["read"]["io_kbytes"] == 1024
+    assert sum(ran.job["iovigil"]["mismatches"].values()) == 16
+
+
+CHOICES = {"seq": "", "rand": "rand", "norandommap": "rand", "stride": ":4k"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("way", ["write", "verify_only", "rw", "read"])
+@depths
+def test_headers_are_those_of_the_write_that_came_last(program: Program, choice: str, way: str, engine: str) -> None:
+    """Whichever order the blocks were written in, and whether the same job or a later one looks."""
+    if way == "rw" and choice == "norandommap" and not program.is_ours:
+        pytest.skip("fio 3.33 takes its own blocks for damaged: it draws another rand_seed than it wrote")
+    direction = "rw" if way == "rw" else "write"
+    rw = direction + CHOICES[choice] if choice == "stride" else CHOICES[choice] + direction
+    common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\n{engine}"
+    common += "norandommap=1\n" if choice == "norandommap" else ""
+    first = program.run(job=f"{common}rw={rw}\ndo_verify={int(way in ('write', 'rw'))}\n")
+    assert first.job["error"] == 0
+    if way == "verify_only":
+        assert program.run(job=f"{common}rw={rw}\nverify_only=1\n").job["error"] == 0
+    if way == "read":
+        again = rw.replace("write", "read")
+        assert program.run(job=f"{common}rw={again}\n").job["error"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rw", ["write", "randwrite"])
+@pytest.mark.parametrize("io_size", ["512k", "1m", "1536k", "3m"])
+@depths
+def test_blocks_that_are_written_again_are_checked_for_the_last_time(
+    program: Program, rw: str, io_size: str, engine: str
+) -> None:
+    job = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nio_size={io_size}\n{engine}"
+    ran = program.run(job=job)
+    assert ran.job["error"] == 0
+    if program.is_ours or io_size in ("512k", "1m"):  # fio 3.33 does not write as much as asked when it verifies
+        assert ran.job["write"]["io_kbytes"] == {"512k": 512, "1m": 1024, "1536k": 1536, "3m": 3072}[io_size]
+        assert ran.job["read"]["io_kbytes"] == min(ran.job["write"]["io_kbytes"], 1024)
+
+
+@pytest.mark.parametrize("map_of", ["norandommap=1", "norandommap=1\nverify_backlog=8", "bsrange=4k-64k"])
+@depths
+def test_writes_that_overlap_are_checked_for_the_last_of_them(ours: Program, map_of: str, engine: str) -> None:
+    job = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw=randwrite\nverify=crc32c\nio_size=2m\n{map_of}\n{engine}"
+    assert ours.run(job=job).job["error"] == 0
+
+
+TRIMS = "size=4m\nbs=4k\nrw=randwrite\nverify=crc32c\ntrim_percentage=30\ntrim_backlog=16\n"
+
+
+@depths
+def test_trimmed_blocks_read_as_zeroes(ours: Program, engine: str) -> None:
+    """fio 3.33 ends in an assertion of its own when trim_percentage is given to a job that does not trim."""
+    job = ours.run(job=f"[t]\nfilename=data\n{TRIMS}{engine}").job
+    assert job["trim"]["total_ios"] > 0
+    data = (ours.directory / "data").read_bytes()
+    zeroes = sum(not any(data[at : at + 4096]) for at in range(0, len(data), 4096))
+    assert zeroes == job["trim"]["total_ios"]
+    assert job["iovigil"]["verified_bytes"] == 4 * MIB
+
+
+def test_a_later_check_of_a_job_that_trimmed_is_refused_by_us(ours: Program) -> None:
+    """It would take every trimmed block for a lost one."""
+    assert "trim_percentage" in ours.refuses(job=f"[t]\nfilename=data\n{TRIMS}verify_only=1\n")
+
+
+@pytest.mark.requires_fio
+@pytest.mark.parametrize(
+    ("rw", "options"),
+    [
+        *itertools.product(["write", "randwrite"], ["", "verify_backlog=32\n", "do_verify=0\n", "loops=2\n"]),
+        *itertools.product(["write", "randwrite"], ["verify_interval=1k\n", "io_size=512k\n", "nrfiles=4\n"]),
+    ],
+)
+def test_both_count_as_much(both: tuple[Program, Program], rw: str, options: str) -> None:
+    name = "" if "nrfiles" in options else "filename=data\n"
+    job = f"[v]\n{name}size=1m\nbs=4k\nrw={rw}\nverify=crc32c\n{options}"
+    ours, theirs = (program.run(job=job) for program in both)
+    assert moved(ours.job) == moved(theirs.job)
