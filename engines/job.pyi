@@ -1,12 +1,10 @@
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, final
 
 from iovigil.engines.flow import FlowPage
 from iovigil.engines.loading import EngineLocation
 from iovigil.engines.setup_error import SetupError as SetupError
 from iovigil.engines.stats import StatsPage
-
-OPERATIONS: Final[tuple[str, ...]]
 
 @final
 class Job:
