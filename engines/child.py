@@ -114,6 +114,12 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         if not pre_read(page, job.regions(files)):
             say("error", page.text)
             return exit_status.JOB_FAILED
+    try:
+        job.meet()
+    except OSError as error:
+        page.text = str(error)
+        say("error", page.text)
+        return exit_status.SETUP_FAILED
     job.run()
     say_notes(job, notes_said)
     if page.error:

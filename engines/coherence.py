@@ -214,12 +214,11 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
         yield OptionError("fill_device", "together with verify is not supported yet")
     if options.verify_only and not options.does_write:
         yield Inapplicable("verify_only", f"is for jobs that write: it stands for their writes; rw is {options.rw}")
-    if options.verify_only and options.trim_percentage:
-        yield OptionError("verify_only", "excludes trim_percentage: which blocks an earlier run trimmed is not known")
     if options.verify_only and options.time_based:
         yield OptionError("verify_only", "excludes time_based: it checks what one run wrote")
-    if options.verify_only and options.trim_percentage:
-        yield OptionError("verify_only", "excludes trim_percentage: which blocks an earlier run trimmed is not known")
+    if options.verify_only and options.trim_percentage and options.iodepth > 1:
+        reason = "together with trim_percentage is for iodepth=1: which blocks were trimmed hangs on what ended first"
+        yield OptionError("verify_only", reason)
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
     if options.bs_unaligned and any(least != most for least, most in options.lengths):

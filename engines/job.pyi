@@ -28,5 +28,7 @@ class Job:
     @property
     def notes(self) -> list[str]:
         """What people should know of the engine: fall-backs that it took."""
+    def meet(self) -> None:
+        """Meet those whom the engine needs, now that they are released too. Raises OSError."""
     def run(self) -> None:
         """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""

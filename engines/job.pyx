@@ -311,16 +311,13 @@ cdef class Job:
         late = [*self.logs.notes, *(self.recorder.notes if self.is_recorded else ())]
         return [*self.engine.notes, *late]
 
+    def meet(self):
+        """Meet those whom the engine needs, now that they are released too. Raises OSError."""
+        self.engine.meet()
+
     def run(self):
         """Run the job to its end, its runtime's end, or the stop word's; never raises for an I/O error."""
         cdef rusage before, after
-        try:
-            self.engine.meet()
-        except OSError as error:
-            self.page.error = error.errno or EIO
-            self.stats.text = str(error)
-            self.enter(RunState.EXITED)
-            return
         if self.options.invalidate:
             self.advise(POSIX_FADV_DONTNEED)
         getrusage(RUSAGE_SELF, &before)

@@ -144,7 +144,7 @@ cdef class PythonEngine(IoEngine):
 
     cdef int open(self, char *buffers, uint64_t buffers_size) except -1:
         cdef Request request
-        for _ in range(self.depth):
+        for _ in range(self.iodepth):  # every slot there is: with verify_async also a synchronous engine has several
             request = Request()
             request.engine = self
             self.requests.append(request)

@@ -145,7 +145,7 @@ def test_nobody_taking_what_we_send_is_an_error_and_not_the_end_of_the_process()
 @pytest.mark.parametrize("listen", [True, False])
 def test_a_stop_ends_the_wait_for_the_other_side(listen: bool) -> None:
     with running(None, **ours(free_port(), "read", listen)) as job:
-        wait_until(lambda: job.page.state == RunState.SETTING_UP, "the job is set up")
+        wait_until(lambda: job.page.state == RunState.INITIALIZED, "the job is set up")
         time.sleep(0.1)
         job.stop()
         done = job.outcome(deadline_s=10)
