@@ -25,6 +25,8 @@ DIFFERENCES: Final[Sequence[tuple[str, str]]] = (
     ("Mounted devices", "Never written to; there is no option to allow it."),
     ("Files that exist", "Written to only with `overwrite=1` when iovigil did not make them."),
     ("Exit status", "Never 0 when data was wrong or a worker was killed; fio 3.33 is silent about both."),
+    ("Checks without data", "`verify` with `ioengine=null` fails, for nothing is kept; fio says that all was well."),
+    ("Checks after trims", "`verify_only` excludes `trim_percentage`."),
     ("Distributions", "`random_distribution` takes one distribution for reads, writes and trims."),
     ("Random offsets", "`random_generator=auto` visits each block once without a map; its offsets are not fio's."),
 )  # fmt: skip

@@ -20,8 +20,10 @@ def test_three_jobs_keep_the_proportion_of_their_weights(program: Program) -> No
         job=f"[global]\n{ENDLESS}runtime=2\n[one]\nflow=1\n[five]\nflow=5\n[ten]\nflow=10\nrate_iops=2000\n"
     )
     one, five, ten = (job["read"]["total_ios"] for job in ran.jobs)
-    assert 4 <= five / one <= 6
-    assert 8 <= ten / one <= 12
+    # On a machine that is busy with other things fio strays further.
+    stray = 1.25 if program.is_ours else 1.6
+    assert 5 / stray <= five / one <= 5 * stray
+    assert 10 / stray <= ten / one <= 10 * stray
 
 
 @pytest.mark.slow
@@ -32,7 +34,8 @@ def test_those_that_stay_keep_their_proportion_when_one_leaves(program: Program)
     )
     leaves, one, ten = ran.jobs
     assert leaves["job_runtime"] < 4000
-    assert 8 <= ten["read"]["total_ios"] / one["read"]["total_ios"] <= 12
+    stray = 1.25 if program.is_ours else 1.6
+    assert 10 / stray <= ten["read"]["total_ios"] / one["read"]["total_ios"] <= 10 * stray
     # One that waited for the job that has gone would have done no more than it did in the first second.
     assert ten["read"]["total_ios"] > 2 * 2 * leaves["read"]["total_ios"]
 

@@ -1,6 +1,5 @@
 """The latencies of our results are those of our own logs, computed again from every I/O."""
 
-import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -94,7 +93,7 @@ def test_percentiles_are_those_that_were_asked_for(program: Program, listed: str
     assert disagreements(summarise(latencies), reported) == []
 
 
-@pytest.mark.parametrize("wanted", list(itertools.product([0, 1], repeat=3)))
+@pytest.mark.parametrize("wanted", [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 1, 1)])
 def test_only_the_percentiles_that_were_asked_for_are_there(program: Program, wanted: Sequence[int]) -> None:
     options = "".join(f"{kind}_percentiles={is_on}\n" for kind, is_on in zip(KINDS, wanted, strict=True))
     job = program.run(job=f"[p]\nfilename=data\nsize=256k\nrw=read\nioengine=libaio\n{options}").job

@@ -27,7 +27,7 @@ def test_the_lines_of_a_log_have_the_form_that_was_asked_for(program: Program, k
     fields, is_known = FORMS[options]
     if not is_known and not program.is_ours:
         pytest.skip("fio 3.33 does not know the option")
-    job = f"[f]\nioengine=null\nsize=1g\nbs=4k\nrw=randrw\nthinktime=1ms\ntime_based=1\nruntime=500ms\n{options}"
+    job = f"[f]\nioengine=null\nsize=1g\nbs=4k\nrw=randrw\nthinktime=1ms\ntime_based=1\nruntime=200ms\n{options}"
     ran = program.run(job=f"{job}write_{kind}_log=log\n")
     form = re.compile(", ".join(fields))
     names = ("lat", "clat") if kind == "lat" else (kind,)

@@ -147,7 +147,6 @@ RWS = ["write", "readwrite", "randwrite", "randrw"]
 FORMS = {
     "plain": "",
     "backlog": "verify_backlog=16\n",
-    "batch": "verify_backlog=16\nverify_backlog_batch=8\n",
     "threads": "verify_async=2\n",
     "interval": "verify_interval=1k\n",
     "mixed lengths": "bsrange=4k-16k\n",
@@ -198,8 +197,7 @@ MANGLES = {"a byte": flip_a_byte, "four bytes": overwrite(4), "a block": overwri
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mangle", MANGLES.values(), ids=MANGLES)
-@pytest.mark.parametrize("rw", ["write", "randwrite"])
-@depths
+@pytest.mark.parametrize(("rw", "engine"), zip(["write", "randwrite"], SYNC_AND_ASYNC, strict=True))
 def test_damage_is_found(program: Program, rw: str, mangle: Callable[[Path], None], engine: str) -> None:
     common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nverify_fatal=1\n{engine}"
     program.run(job=common)
@@ -240,14 +238,13 @@ CHOICES = {"seq": "", "rand": "rand", "norandommap": "rand", "stride": ":4k"}
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("way", ["write", "verify_only", "rw", "read"])
-@depths
-def test_headers_are_those_of_the_write_that_came_last(program: Program, choice: str, way: str, engine: str) -> None:
+def test_headers_are_those_of_the_write_that_came_last(program: Program, choice: str, way: str) -> None:
     """Whichever order the blocks were written in, and whether the same job or a later one looks."""
     if way == "rw" and choice == "norandommap" and not program.is_ours:
         pytest.skip("fio 3.33 takes its own blocks for damaged: it draws another rand_seed than it wrote")
     direction = "rw" if way == "rw" else "write"
     rw = direction + CHOICES[choice] if choice == "stride" else CHOICES[choice] + direction
-    common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\n{engine}"
+    common = "[v]\nfilename=data\nsize=1m\nbs=4k\nverify=crc32c\nioengine=libaio\niodepth=8\n"
     common += "norandommap=1\n" if choice == "norandommap" else ""
     first = program.run(job=f"{common}rw={rw}\ndo_verify={int(way in ('write', 'rw'))}\n")
     assert first.job["error"] == 0
@@ -260,7 +257,7 @@ def test_headers_are_those_of_the_write_that_came_last(program: Program, choice:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rw", ["write", "randwrite"])
-@pytest.mark.parametrize("io_size", ["512k", "1m", "1536k", "3m"])
+@pytest.mark.parametrize("io_size", ["512k", "3m"])
 @depths
 def test_blocks_that_are_written_again_are_checked_for_the_last_time(
     program: Program, rw: str, io_size: str, engine: str
@@ -268,8 +265,8 @@ def test_blocks_that_are_written_again_are_checked_for_the_last_time(
     job = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nio_size={io_size}\n{engine}"
     ran = program.run(job=job)
     assert ran.job["error"] == 0
-    if program.is_ours or io_size in ("512k", "1m"):  # fio 3.33 does not write as much as asked when it verifies
-        assert ran.job["write"]["io_kbytes"] == {"512k": 512, "1m": 1024, "1536k": 1536, "3m": 3072}[io_size]
+    if program.is_ours or io_size == "512k":  # fio 3.33 does not write as much as asked when it verifies
+        assert ran.job["write"]["io_kbytes"] == {"512k": 512, "3m": 3072}[io_size]
         assert ran.job["read"]["io_kbytes"] == min(ran.job["write"]["io_kbytes"], 1024)
 
 
