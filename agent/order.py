@@ -120,8 +120,11 @@ def kind_of(disk: DiskSettings, *, is_probe_file: bool) -> Literal["file", "devi
 
 
 def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
-    """Address space for the generation of every block that a verified job may write."""
-    return (max(options.size, 0) or size_bytes) // options.min_bs * 8 if options.reads_back else 0
+    """Address space for the generation of every unit (one verify header) that a verified job may write."""
+    if options.verify == "none" or not options.does_write:
+        return 0
+    unit = min(options.verify_interval or options.min_bs, options.min_bs)
+    return (max(options.size, 0) or size_bytes) // unit * 8
 
 
 def buffer_bytes(options: JobOptions) -> int:

@@ -87,7 +87,7 @@ def job(entry: Entry, with_bins: bool) -> Json:
         **latency_distribution(page),
         **passed_over(options, page),
         # The depth that latency_target has arrived at, where the job looks for one.
-        "latency_depth": getattr(page, "latency_depth", 0) or options.iodepth,
+        "latency_depth": page.latency_depth or options.iodepth,
         "latency_target": options.latency_target,
         "latency_target_ns": options.latency_target * 1000,
         "latency_percentile": options.latency_percentile,
