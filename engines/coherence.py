@@ -217,7 +217,7 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify_only and options.time_based:
         yield OptionError("verify_only", "excludes time_based: it checks what one run wrote")
     if options.verify_only and options.trim_percentage and options.iodepth > 1:
-        reason = "together with trim_percentage is for iodepth=1: which blocks were trimmed hangs on what ended first"
+        reason = "together with trim_percentage is for iodepth=1: deeper, which blocks were trimmed is not known"
         yield OptionError("verify_only", reason)
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
