@@ -10,9 +10,10 @@ import pytest
 
 import iovigil
 from iovigil.engines.io.base import EngineUnavailable
-from iovigil.engines.job import Job, SetupError
+from iovigil.engines.job import Job
 from iovigil.engines.job_options import native_names
 from iovigil.engines.options import MAX_IODEPTH, SPECS, JobOptions
+from iovigil.engines.setup_error import SetupError
 from iovigil.engines.stats import Counter, RunState, StatsPage
 
 READ, WRITE, SYNC = 0, 1, 3

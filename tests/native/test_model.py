@@ -19,8 +19,9 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from iovigil.engines.coherence import Inapplicable, check
-from iovigil.engines.job import Job, SetupError
+from iovigil.engines.job import Job
 from iovigil.engines.options import SPECS, TRAVELLING, JobOptions, JobOptionsError, OptionSpec
+from iovigil.engines.setup_error import SetupError
 from iovigil.engines.spelling import read_options
 from iovigil.engines.stats import Counter, Latency, Mismatch, StatsPage
 
