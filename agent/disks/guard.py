@@ -312,8 +312,8 @@ def check_may_overwrite(pin: int, order: TargetOrder) -> None:
         is_ours = False
     if not is_ours:
         raise Refused(f"{path} exists and was not created by iovigil: --overwrite=1 allows the job to write into it")
-    # A job without a size, such as a replay, takes the file's own.
-    if order["create_size"] not in (0, status.st_size):
+    # A job without a size, such as a replay, takes the file's own, if that is long enough.
+    if order["create_size"] != status.st_size and (order["size"] or order["create_size"] > status.st_size):
         raise Refused(
             f"{path} has {status.st_size} bytes, not the {order['create_size']} of this job: "
             "--overwrite=1 allows it to write into the file, or remove it"

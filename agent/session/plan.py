@@ -110,10 +110,11 @@ def offset_of(options: JobOptions, clone: int) -> int:
 def with_targets(jobs: Sequence[PlannedJob], session: str) -> tuple[PlannedJob, ...]:
     """The same jobs with their targets; a file that several share is created as long as the longest of them needs."""
     names = {job: tuple(names_of(job.options, job.clone)) for job in jobs}
-    sizes = {(job, name): file_size(job.options, name, len(names[job])) for job in jobs for name in names[job]}
+    sizes = {(job, name): file_size(job.options, len(names[job])) for job in jobs for name in names[job]}
     create_sizes: dict[str, int] = {}
-    for (_, name), size in sizes.items():
-        create_sizes[absolute(name)] = max(create_sizes.get(absolute(name), 0), size)
+    for (job, name), size in sizes.items():
+        longest = max(create_sizes.get(absolute(name), 0), size, reach_of_log(job.options, name))
+        create_sizes[absolute(name)] = longest
 
     def target(job: PlannedJob, name: str) -> "TargetOrder":
         path = absolute(name)
@@ -183,10 +184,14 @@ def own_name(options: JobOptions, clone: int, number: int) -> str:
     return name
 
 
-def file_size(options: JobOptions, name: str, file_count: int) -> int:
-    """Bytes that a file, one of so many, must have; 0 takes it as it is."""
-    if replayed := files_of_log(options):
-        return max(replayed.values()) if options.replay_redirect else replayed[name]
+def reach_of_log(options: JobOptions, name: str) -> int:
+    """How long a file has to be made for a replay; one that is there may be longer."""
+    replayed = files_of_log(options)
+    return max(replayed.values(), default=0) if options.replay_redirect else replayed.get(name, 0)
+
+
+def file_size(options: JobOptions, file_count: int) -> int:
+    """Bytes that each of so many files must have; 0 takes them as they are."""
     if options.filesize:
         return options.filesize
     if options.size <= 0 or not file_count:

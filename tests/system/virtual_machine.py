@@ -42,8 +42,8 @@ exec $B switch_root /root /mnt/share/start
 
 START: Final = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t tmpfs t /tmp; mount -t tmpfs t /run; mount -t debugfs d /sys/kernel/debug
-cd /tmp
+mount -t tmpfs t /run; mount -t debugfs d /sys/kernel/debug
+cd /run
 PYTHONPATH={packages} timeout {deadline_s:.0f} {python} {program} >/mnt/share/output 2>/mnt/share/errors
 echo $? >/mnt/share/status
 dmesg | tail -n 40 >/mnt/share/dmesg

@@ -82,14 +82,14 @@ def test_offsets_in_per_cent_add_up_too_but_never_with_bytes() -> None:
 
 @given(st.integers(1, 64), st.integers(1, 1 << 40), st.integers(0, 1 << 40))
 def test_files_have_room_for_the_share_of_each(count: int, size: int, offset: int) -> None:
-    assert file_size(JobOptions(size=size, offset=offset), "a", count) == offset + size // count
-    assert file_size(JobOptions(size=size, offset=offset, filesize=77), "a", count) == 77
-    assert file_size(JobOptions(size=-20, offset=offset), "a", count) == 0
+    assert file_size(JobOptions(size=size, offset=offset), count) == offset + size // count
+    assert file_size(JobOptions(size=size, offset=offset, filesize=77), count) == 77
+    assert file_size(JobOptions(size=-20, offset=offset), count) == 0
 
 
 @given(st.integers(1, 1 << 40), st.integers(1, 99))
 def test_behind_an_offset_in_per_cent_there_is_room_for_all_of_the_size(size: int, percent: int) -> None:
-    total = file_size(JobOptions(size=size, offset=-percent), "a", 1)
+    total = file_size(JobOptions(size=size, offset=-percent), 1)
     assert total - total * percent // 100 >= size
 
 
@@ -143,9 +143,9 @@ def test_a_replay_takes_its_files_from_the_log(tmp_path: Path) -> None:
     log.write_text("fio version 2 iolog\n/a add\n/a open\n/b add\n/b open\n/a read 0 4096\n/b write 8192 4096\n")
     (job,) = planned(JobOptions(read_iolog=str(log), filename=("/c",)))
     assert job.names == ("/a", "/b")
-    assert [target["size"] for target in job.targets] == [4096, 12288]
+    assert [(target["size"], target["create_size"]) for target in job.targets] == [(0, 4096), (0, 12288)]
     (redirected,) = planned(JobOptions(read_iolog=str(log), replay_redirect="/c"))
-    assert [(target["path"], target["size"]) for target in redirected.targets] == [("/c", 12288)]
+    assert [(target["path"], target["create_size"]) for target in redirected.targets] == [("/c", 12288)]
 
 
 def test_a_log_that_cannot_be_read_is_told_before_anything_starts(tmp_path: Path) -> None:
