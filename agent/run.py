@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RECHECK_S = 0.5  # how soon a released run notices that its deadline has begun
 
-NEXT_ENGINE = {"io_uring": "psync"}
+NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
 """What to use where the host does not allow an ioengine."""
 
 
