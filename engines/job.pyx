@@ -316,7 +316,8 @@ cdef class Job(PreparedJob):
                     self.engine.queue(io)
                     now = now_ns(clock)
                     self.complete(io, now)
-                    if self.restamps:  # a check or a log took longer than a look at the clock does
+                    # A check or a log took longer than a look at the clock does.
+                    if self.restamps or (self.options.is_verified and io.ddir == READ):
                         now = now_ns(clock)
                     continue
             else:
@@ -375,7 +376,7 @@ cdef class Job(PreparedJob):
                     self.in_flight -= <uint32_t>reaped
                     for index in range(<uint32_t>reaped):
                         self.complete(self.engine.events[index], now)
-                    if self.restamps:
+                    if self.restamps or self.options.is_verified:
                         now = now_ns(clock)
                     continue
                 if self.again_count or self.is_draining:

@@ -60,7 +60,7 @@ cdef class PreparedJob:
     cdef Replay replay
     cdef object names  # of the files, as iologs have them
     cdef bint is_recorded
-    cdef bint restamps  # what follows an I/O takes long enough to look at the clock again
+    cdef bint restamps  # what is logged of an I/O takes long enough to look at the clock again
     cdef Checkers checkers
     cdef bint has_checkers
     cdef uint32_t depth  # I/Os there are

@@ -133,7 +133,7 @@ cdef class PreparedJob:
         self.is_recorded = options["write_iolog"] != ""
         if self.is_recorded:
             self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
-        self.restamps = self.options.is_verified or self.logs.is_wanted or self.is_recorded
+        self.restamps = self.logs.is_wanted or self.is_recorded
         self.is_watched = (self.logs.is_wanted or self.pace.is_on or self.options.is_replayed
                            or self.options.latency_target or max(self.options.max_latency))
         think_init(&self.think, &self.options)
