@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,14 @@ def jobs_of(*words: str | Path, status: int = 0) -> list[dict[str, Any]]:
 
 
 def fio(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["fio", *map(str, words)], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return subprocess.run(
+        ["fio", *map(str, words)],
+        cwd=tempfile.gettempdir(),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
 
 
 def test_clones_move_their_size_each(tmp_path: Path) -> None:
@@ -397,8 +405,8 @@ def test_the_output_of_commands_stands_beside_and_a_failing_one_ends_its_job_alo
     assert told == {"a.prerun.txt": "before\n", "a.postrun.txt": "after\n", "b.prerun.txt": "wrong\n"}
 
 
-def test_a_command_before_a_job_ends_with_the_session() -> None:
-    words = [*ENDLESS, "--name=a", "--name=b", "--exec_prerun=sleep 60"]
+def test_a_command_before_a_job_ends_with_the_session(tmp_path: Path) -> None:
+    words = [*ENDLESS, f"--aux-path={tmp_path}", "--name=a", "--name=b", "--exec_prerun=sleep 60"]
     with session_of(*words) as process:
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
