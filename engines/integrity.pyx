@@ -58,8 +58,7 @@ cdef class Integrity:
         """`interval` is the length under one header, `max_bs` that of a buffer. Raises MemoryError."""
         cdef uint32_t file
         cdef uint64_t units = 0
-        direction = options["direction"]
-        writes = direction in ("write", "randwrite", "rw", "randrw", "trimwrite", "randtrimwrite")
+        direction, writes = options["direction"], options["does_write"]
         self.page = stats.page
         self.targets = targets
         self.is_checked = options["verify"] != "none"

@@ -500,8 +500,7 @@ cdef class Job(PreparedJob):
         if self.pace.is_on:
             self.due_ns[io.index] = due_ns
             pace_issued(&self.pace, ddir, drawn.length, now)
-        if self.flow.page != NULL:
-            flow_note(&self.flow)
+        flow_note(&self.flow)
         if ddir == READ:
             if self.checks_reads or self.is_checking:
                 io.numberio = generation
@@ -545,8 +544,7 @@ cdef class Job(PreparedJob):
         if io.ddir == WRITE:
             contents_write(&self.contents, io.buf, io.length, io.offset, now)
             self.count_write(&drawn)
-        if self.flow.page != NULL:
-            flow_note(&self.flow)
+        flow_note(&self.flow)
         if self.think.pause_ns:
             think_issued(&self.think)
         self.has_begun = True
@@ -559,7 +557,7 @@ cdef class Job(PreparedJob):
         """Whether something other than a rate keeps the next I/O from starting."""
         if self.think.pause_ns and not self.is_checking and think_is_due(&self.think, now):
             return True
-        if self.flow.page != NULL and flow_is_ahead(&self.flow):
+        if flow_is_ahead(&self.flow):
             wake_ns[0] = now + self.flow.sleep_ns
             return True
         return False

@@ -90,9 +90,7 @@ cdef struct job_options:
     bint does_trim  # of itself; not for trim_percentage
     bint is_trimwrite
     bint is_verified  # verify is not none
-    bint is_current_header  # verify_header is fio-3.41
     bint is_replayed  # read_iolog
-    bint counts_issues  # thinktime_blocks_type is issue
     bint is_open_loop  # rate_process is poisson
     unsigned passed  # continue_on_error, as bits of Passed
 

@@ -533,7 +533,16 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def native(self) -> dict[str, Any]:
         """The form that goes to the child: builtin types only, so that it needs no library to read it."""
         travelling = {name: getattr(self, name) for name, spec in SPECS.items() if spec.used_by in TRAVELLING}
-        return {**travelling, "direction": self.direction, "sequence": self.sequence, "lengths": self.lengths}
+        reads, writes, trims = self.uses
+        return {
+            **travelling,
+            "direction": self.direction,
+            "sequence": self.sequence,
+            "lengths": self.lengths,
+            "does_read": reads,
+            "does_write": writes,
+            "does_trim": trims,
+        }
 
 
 class OptionSpec(msgspec.Struct, frozen=True):

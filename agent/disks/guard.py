@@ -387,12 +387,7 @@ def check_region(target: Target, order: TargetOrder, options: Mapping[str, Any])
 
 def io_lengths(options: Mapping[str, Any]) -> tuple[int, int]:
     """The shortest and the longest I/O of the directions that the job uses."""
-    direction = options["direction"]
-    uses = (
-        direction in ("read", "randread", "rw", "randrw"),
-        direction in ("write", "randwrite", "rw", "randrw", "trimwrite", "randtrimwrite"),
-        "trim" in direction,
-    )
+    uses = (options["does_read"], options["does_write"], options["does_trim"])
     used = [bounds for bounds, is_used in zip(options["lengths"], uses, strict=True) if is_used]
     return min(least for least, _ in used), max(most for _, most in used)
 

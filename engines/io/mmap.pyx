@@ -96,7 +96,7 @@ cdef class Engine(IoEngine):
     def __cinit__(self, TargetFiles targets not None, uint32_t iodepth, dict options not None):
         self.is_direct = options["direct"]
         # A check reads as well as it writes; nothing but a job that writes may change a page.
-        does_write = options["direction"] not in ("read", "randread", "trim", "randtrim")
+        does_write = options["does_write"]
         self.protection = PROT_READ | (PROT_WRITE if does_write else 0)
         # What the loop says of the file does not hold for page faults: these would read what is around a page too.
         self.advice = MADV_RANDOM if options["direction"].startswith("rand") else MADV_SEQUENTIAL

@@ -143,3 +143,21 @@ def test_what_is_in_flight_at_a_fatal_error_is_no_error_of_its_own(fault_disk: F
     assert done.ios(READ) <= 32
     assert done.page.is_complete
     assert done.page.oldest_inflight_ns() == 0
+
+
+@pytest.mark.requires_fio
+@pytest.mark.parametrize("engine", ["mmap", "splice"])
+@pytest.mark.parametrize("direct", [0, 1])
+@pytest.mark.parametrize("bs", [4 * KIB, 64 * KIB])
+def test_fio_and_we_verify_each_others_blocks(path: Path, bs: int, direct: int, engine: str) -> None:
+    checked: dict[str, Any] = {"ioengine": engine, "bs": bs, "verify": "crc32c", "direct": direct}
+    done = run_job(path, rw="randwrite", verify_header="fio-2.2", **checked)
+    assert done.status == 0, done.show()
+    common: dict[str, Any] = {"bs": bs, "size": SIZE, "verify": "crc32c", "ioengine": engine}
+    status, job = fio(path, rw="read", verify_fatal=1, **common)
+    assert (status, job["error"], job["read"]["io_bytes"]) == (0, 0, SIZE)
+    status, _ = fio(path, rw="randwrite", do_verify=0, end_fsync=1, **common)
+    assert status == 0
+    done = run_job(path, rw="randread", **checked)
+    assert done.status == 0, done.show()
+    assert done.page.counter(Counter.VERIFIED_BYTES, READ) == SIZE

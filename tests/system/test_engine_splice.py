@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from engine_runs import KIB, MIB, READ, SYNC, WRITE, data_file, run_job
 from fault_disk import FaultDisk
-from test_engine_fio import fio
 
 from iovigil.engines.stats import Counter, Mismatch
 
@@ -18,23 +17,6 @@ directs = pytest.mark.parametrize("direct", [0, 1])
 
 def run(path: Path, **options: Any) -> Any:
     return run_job(path, **{"ioengine": "splice", "bs": BLOCK, "size": SIZE, **options})
-
-
-@pytest.mark.requires_fio
-@directs
-@pytest.mark.parametrize("bs", [4 * KIB, 64 * KIB])
-def test_fio_and_we_verify_each_others_blocks(tmp_path: Path, bs: int, direct: int) -> None:
-    path = data_file(tmp_path / "data", SIZE)
-    done = run(path, rw="randwrite", bs=bs, verify="crc32c", verify_header="fio-2.2", direct=direct)
-    assert done.status == 0, done.show()
-    common = {"bs": bs, "size": SIZE, "verify": "crc32c", "ioengine": "splice"}
-    status, job = fio(path, rw="read", verify_fatal=1, **common)
-    assert (status, job["error"], job["read"]["io_bytes"]) == (0, 0, SIZE)
-    status, _ = fio(path, rw="randwrite", do_verify=0, end_fsync=1, **common)
-    assert status == 0
-    done = run(path, rw="randread", bs=bs, verify="crc32c", direct=direct)
-    assert done.status == 0, done.show()
-    assert done.page.counter(Counter.VERIFIED_BYTES, READ) == SIZE
 
 
 @pytest.mark.parametrize("bs", [512, 1000, 4097, 3 * MIB + 17])

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from iovigil.agent.disks.guard import TargetOrder
 
 MIB = 1 << 20
-OPTIONS: Mapping[str, Any] = {"offset": 0, "size": 0, "direction": "read", "lengths": ((4096, 4096),) * 3}
+OPTIONS: Mapping[str, Any] = {
+    "offset": 0,
+    "size": 0,
+    "does_read": True,
+    "does_write": False,
+    "does_trim": False,
+    "lengths": ((4096, 4096),) * 3,
+}
 
 MakeDevice = Callable[..., Path]
 

@@ -119,7 +119,14 @@ def order(path: Path, **changes: Any) -> dict[str, Any]:
     return {
         "parent_pid": os.getpid(),
         "targets": [{**target, **changes}],
-        "options": {"offset": 0, "size": 0, "direction": "read", "lengths": ((4096, 4096),) * 3},
+        "options": {
+            "offset": 0,
+            "size": 0,
+            "does_read": True,
+            "does_write": False,
+            "does_trim": False,
+            "lengths": ((4096, 4096),) * 3,
+        },
         "limits": {"memory_bytes": 0, "cpu_s": 0},
     }
 

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from iovigil.agent.disks.guard import TargetOrder
 
 SIZE = 1 << 20
-OPTIONS: Mapping[str, Any] = {"offset": 0, "size": 0, "direction": "rw", "lengths": ((4096, 4096),) * 3}
+OPTIONS: Mapping[str, Any] = {
+    "offset": 0,
+    "size": 0,
+    "does_read": True,
+    "does_write": True,
+    "does_trim": False,
+    "lengths": ((4096, 4096),) * 3,
+}
 
 
 def order(path: Path, **changes: Any) -> TargetOrder:
@@ -369,8 +376,8 @@ def test_nothing_is_made_for_a_job_that_only_verifies(tmp_path: Path) -> None:
 
 def test_the_longest_io_of_the_directions_in_use_must_fit(path: Path) -> None:
     too_long = ((4096, 4096), (4096, 2 * SIZE), (4096, 4096))
-    assert admit(order(path), lengths=too_long, direction="randread").size == SIZE
-    assert_refused(order(path), "reach beyond its end", lengths=too_long, direction="randrw")
+    assert admit(order(path), lengths=too_long, does_write=False).size == SIZE
+    assert_refused(order(path), "reach beyond its end", lengths=too_long)
 
 
 def test_a_region_in_per_cent_fits_every_target(path: Path) -> None:
