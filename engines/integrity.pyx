@@ -7,6 +7,7 @@ from libc.errno cimport EILSEQ
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
+from iovigil.engines.clock cimport now_ns
 from iovigil.engines.io_u cimport IO_BACKLOG, IO_TRIMMED, WRITE
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
 from iovigil.engines.payload cimport fill
@@ -276,7 +277,11 @@ cdef class Integrity:
             place.kind = <uint64_t>answer.kind
             place.expected = io.numberio if self.is_expecting else 0
             place.found = answer.found
+            place.wrong_bits = place.found_offset = -1
+            place.found_ns = now_ns(&self.page.clock)
+            place.file = io.file
             if self.has_dumps:
+                place.is_dumped = 1
                 with gil:
                     self.dump(io, at, length, answer)
         slot_add(&self.page.mismatch[answer.kind], 1)

@@ -8,15 +8,15 @@ from iovigil.engines.latency cimport latency_stats
 
 cdef enum:
     PAGE_MAGIC = 0x6C696769766F69  # "iovigil"
-    PAGE_VERSION = 2
+    PAGE_VERSION = 3
     DDIR_COUNT = 4
     COUNTER_COUNT = 5
-    MISMATCH_COUNT = 5
+    MISMATCH_COUNT = 6
     LATENCY_COUNT = 4
     ERRNO_COUNT = 134  # EHWPOISON is 133; what lies beyond counts in slot 0
     DEPTH_COUNT = 7  # 1, 2, 4, 8, 16, 32, 64 and more
     MAX_IODEPTH = 4096
-    MISMATCHES_KEPT = 16
+    MISMATCHES_KEPT = 64
     TEXT_SIZE = 512
 
 
@@ -59,6 +59,7 @@ cpdef enum Mismatch:
     MISPLACED = 2
     STALE = 3
     ZEROED = 4
+    TORN = 5
 
 
 # Running mean and extremes of half-second rates, as fio's bw_* and iops_* report.
@@ -77,6 +78,11 @@ cdef struct mismatch_record:
     uint64_t kind
     uint64_t expected  # generation (header's numberio); 0 when not known
     uint64_t found
+    int64_t wrong_bits  # against what should be there, -1 where that is not known
+    int64_t found_offset  # of a misplaced block: where it belongs; -1 where it does not say
+    uint64_t found_ns  # when it was read, by the job's clock
+    uint64_t is_dumped  # verify_dump has written it to a file
+    uint64_t file  # which of the job's targets
 
 
 cdef struct stats_page:

@@ -42,6 +42,7 @@ class Mismatch(enum.IntFlag):
     MISPLACED = 2
     STALE = 3
     ZEROED = 4
+    TORN = 5
 
 class MismatchRecord(NamedTuple):
     """Where and how a block was wrong; offsets and lengths in bytes of the target."""
@@ -54,6 +55,16 @@ class MismatchRecord(NamedTuple):
     expected: int
     """Generation (numberio) this run wrote there; 0 when not known."""
     found: int
+    wrong_bits: int = -1
+    """Against what should be there; -1 where that is not known."""
+    found_offset: int = -1
+    """Where a misplaced block belongs; -1 where it does not say."""
+    found_ns: int = 0
+    """When it was read, on CLOCK_MONOTONIC."""
+    is_dumped: bool = False
+    """Whether verify_dump has written it to a file."""
+    file: int = 0
+    """Which of the job's targets, from 0."""
 
 class RateSamples(NamedTuple):
     """Rates over windows of bwavgtime or iopsavgtime: KiB/s or I/Os per second."""

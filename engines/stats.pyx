@@ -12,9 +12,20 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from iovigil.engines.clock cimport monotonic_ns
 from iovigil.engines.latency cimport clear, copy_of, merge, slot_get, slot_set
 
-MismatchRecord = namedtuple("MismatchRecord", "kind offset length first_byte expected found")
+MismatchRecord = namedtuple(
+    "MismatchRecord", "kind offset length first_byte expected found wrong_bits found_offset found_ns is_dumped file",
+    defaults=(-1, -1, 0, False, 0),
+)
 RateSamples = namedtuple("RateSamples", "samples minimum maximum mean stddev")
 Usage = namedtuple("Usage", "user_s system_s context_switches major_faults minor_faults max_rss_bytes")
+
+
+cdef record_of(const mismatch_record *record):
+    return MismatchRecord(
+        kind=Mismatch(record.kind), offset=record.offset, length=record.length, first_byte=record.first_byte,
+        expected=record.expected, found=record.found, wrong_bits=record.wrong_bits, found_offset=record.found_offset,
+        found_ns=record.found_ns, is_dumped=bool(record.is_dumped), file=record.file,
+    )
 
 
 cdef inline void add_samples(rate_samples *into, const rate_samples *other) noexcept:
@@ -190,10 +201,7 @@ cdef class StatsPage:
         cdef int index
         for index in range(MISMATCH_COUNT):
             found += slot_get(&self.page.mismatch[index])
-        return [MismatchRecord(Mismatch(self.page.mismatches[index].kind), self.page.mismatches[index].offset,
-                               self.page.mismatches[index].length, self.page.mismatches[index].first_byte,
-                               self.page.mismatches[index].expected, self.page.mismatches[index].found)
-                for index in range(min(found, <uint64_t>MISMATCHES_KEPT))]
+        return [record_of(&self.page.mismatches[index]) for index in range(min(found, <uint64_t>MISMATCHES_KEPT))]
 
     def depth_levels(self):
         return [self.page.depth_level[index] for index in range(DEPTH_COUNT)]

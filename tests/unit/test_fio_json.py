@@ -142,7 +142,7 @@ def test_our_additions_tell_what_was_wrong_and_where() -> None:
         unverified_bytes=512,
     )
     added = job_of(page, failure=Failure.VERIFY, message="bad block")["iovigil"]
-    assert added["mismatches"] == {"checksum": 0, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0}
+    assert added["mismatches"] == {"checksum": 0, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0, "torn": 0}
     assert added["first_mismatches"] == [
         {"kind": "stale", "offset": 4096, "length": 4096, "first_byte": 4100, "expected": 7, "found": 3}
     ]

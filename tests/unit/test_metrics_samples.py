@@ -81,7 +81,7 @@ def test_every_reason_kind_and_eio_is_there_from_the_start_at_zero() -> None:
     assert samples.labels_of("run_failures_total", "reason") == reasons
     skips = {"overlap", "concurrency", "stuck", "absent", "missed"}
     assert samples.labels_of("runs_skipped_total", "reason") == skips
-    kinds = {"checksum", "header", "misplaced", "stale", "zeroed"}
+    kinds = {"checksum", "header", "misplaced", "stale", "zeroed", "torn"}
     assert samples.labels_of("verify_mismatches_total", "kind") == kinds
     assert {(s.labels["operation"], s.labels["error"]) for s in samples.find("io_errors_total")} == {
         ("read", "EIO"),
@@ -232,5 +232,5 @@ def test_mismatches_are_counted_by_kind_and_the_last_one_is_dated() -> None:
     samples = Samples(probe(options=WRITE_AND_VERIFY, totals=page, last_mismatch_unix=1234.5))
     assert samples.value("verified_bytes_total") == 64 * MIB
     mismatches = {s.labels["kind"]: s.value for s in samples.find("verify_mismatches_total")}
-    assert mismatches == {"checksum": 1, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0}
+    assert mismatches == {"checksum": 1, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0, "torn": 0}
     assert samples.value("verify_last_mismatch_timestamp_seconds") == 1234.5
