@@ -92,7 +92,8 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
-        job = Job(options, page, files, order["number"], flow_place(order), order["names"], order["engine"])
+        job = Job(options, page, files, order["number"], flow_place(order), order["names"], order["engine"],
+            scrub_order(order))
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
@@ -126,6 +127,13 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def scrub_order(order: "dict[str, Any]") -> "dict[str, Any] | None":
+    """What a scrub is told beside the job, with the descriptor of its state."""
+    if not order.get("scrub"):
+        return None
+    return {**order["scrub"], "state_fd": order["extra_fds"]["scrub"]}
 
 
 def flow_place(order: "dict[str, Any]") -> "tuple[FlowPage, int] | None":

@@ -68,6 +68,7 @@ cdef class Job(PreparedJob):
     cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
     cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
+    cdef io_u *pick_scrub(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_sync(self, uint64_t now) noexcept nogil
     cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil
     cdef io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil

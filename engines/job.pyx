@@ -37,6 +37,7 @@ from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
     int ECANCELED
+    int ESTALE
     int ETIMEDOUT
 
 cdef enum:
@@ -146,6 +147,15 @@ cdef class Job(PreparedJob):
             name = errno.errorcode.get(self.failure.error, self.failure.error)
             hint = self.engine.hint(self.failure.error)
             self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name}){hint}"
+        elif self.is_scrub and self.scrub.trouble() is not None:
+            self.page.error = self.scrub.error or ESTALE
+            self.stats.text = self.scrub.trouble()
+        elif self.is_scrub and self.scrub.errors and not wrong:
+            self.page.error = self.scrub.failed_error
+            name = errno.errorcode.get(self.scrub.failed_error, self.scrub.failed_error)
+            self.stats.text = (f"{OPERATIONS[self.scrub.failed_ddir]} at offset {self.scrub.failed_offset}, length "
+                               f"{self.max_bs}: {os.strerror(self.scrub.failed_error)} ({name}); the first of "
+                               f"{self.scrub.errors}, and the scrub went on")
         elif wrong:
             self.page.error = EILSEQ
             first = self.stats.mismatches()[0]
@@ -213,7 +223,7 @@ cdef class Job(PreparedJob):
                     slot_add(&self.page.unverified_bytes, self.integrity.end_round())
                 now = now_ns(&self.page.clock)
                 # A round in which nothing could be begun would be followed by another such.
-                if not self.options.time_based or not budget or not self.has_begun or self.is_done(now, deadline):
+                if not self.options.time_based or self.is_scrub or not budget or not self.has_begun or self.is_done(now, deadline):
                     break
             if not budget or self.is_done(now, deadline):
                 break
@@ -391,6 +401,8 @@ cdef class Job(PreparedJob):
                 now = sleep_until(clock, min(wake_ns, self.next_check_ns), &self.page.stop)
             elif self.is_quiescing:
                 self.search_on(now)
+            elif self.is_scrub and io == NULL and not self.has_failed() and self.scrub.go_on():
+                now = now_ns(clock)
             elif (self.think.pause_ns and not is_checking and self.ios_left and self.bytes_left and not self.is_over
                     and think_is_due(&self.think, now)):
                 pace_paused(&self.pace, think_pause(&self.think, clock, self.phase_end_ns, &self.page.stop))
@@ -452,6 +464,8 @@ cdef class Job(PreparedJob):
         if self.again_count:
             self.again_count -= 1
             return self.again[self.again_count]
+        if self.is_scrub:
+            return self.pick_scrub(now, wake_ns)
         if self.is_over or self.is_quiescing:
             return NULL
         if self.sync_due:
@@ -600,6 +614,39 @@ cdef class Job(PreparedJob):
                 return True
         return False
 
+    cdef io_u *pick_scrub(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """The next I/O of a scrub; NULL also between its stages, which begin when nothing is in flight.
+
+        When its time is over it makes an end of the window that is under way. Its rate, that of the reads, is for
+        reads and writes together.
+        """
+        cdef io_u *io
+        cdef piece drawn
+        cdef int ddir = -1
+        cdef uint64_t due_ns = now
+        if self.has_failed():
+            return NULL
+        if self.is_over:
+            self.scrub.wind_down(slot_get(&self.page.stop) != 0)
+        elif self.pace.is_on:
+            due_ns = pace_due_ns(&self.pace, READ)
+            if due_ns > now:
+                wake_ns[0] = due_ns
+                return NULL
+            due_ns = due_ns or now
+        if not self.scrub.next_piece(&drawn, &ddir):
+            return NULL
+        io = self.take_slot(<uint8_t>ddir, &drawn)
+        io.start_ns = now
+        if self.pace.is_on and ddir <= WRITE:
+            self.due_ns[io.index] = due_ns
+            pace_issued(&self.pace, READ, drawn.length, now)
+        if ddir == WRITE:
+            self.scrub.stamp(io)
+            io.start_ns = now_ns(&self.page.clock)
+        self.has_begun = True
+        return io
+
     cdef io_u *pick_sync(self, uint64_t now) noexcept nogil:
         cdef io_u *io
         cdef piece drawn = self.last_written
@@ -684,7 +731,7 @@ cdef class Job(PreparedJob):
             self.complete_odd(io, now)
             return
         self.account(io, now, io.length)
-        if not self.options.is_verified or self.settle(io):
+        if not self.settles or self.settle(io):
             self.release(io)
 
     cdef void complete_odd(self, io_u *io, uint64_t now) noexcept nogil:
@@ -717,7 +764,7 @@ cdef class Job(PreparedJob):
             io.offset -= io.block_length - io.length
             io.length = io.block_length
             self.account(io, now, io.block_length)
-            if not self.options.is_verified or self.settle(io):
+            if not self.settles or self.settle(io):
                 self.release(io)
 
     cdef inline void account(self, io_u *io, uint64_t now, uint32_t length) noexcept nogil:
@@ -768,7 +815,10 @@ cdef class Job(PreparedJob):
 
     cdef bint settle(self, io_u *io) noexcept nogil:
         """Book a whole write or trim, or have a block that was read judged. False: a checker keeps it."""
-        if io.ddir == WRITE:
+        if self.is_scrub:
+            if io.ddir == READ:
+                self.scrub.check(io)
+        elif io.ddir == WRITE:
             self.integrity.finish(io, io.numberio)
         elif io.ddir == TRIM:
             if self.integrity.is_logged:
@@ -829,7 +879,9 @@ cdef class Job(PreparedJob):
             slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
             slot_add(&self.page.total_errors, 1)
             slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
-            if not self.may_pass(error, PASS_READ if io.ddir == READ else PASS_WRITE) and not self.failure.error:
+            if self.is_scrub and self.scrub.failed(io, error):
+                pass  # counted, and the scrub goes on to its other blocks
+            elif not self.may_pass(error, PASS_READ if io.ddir == READ else PASS_WRITE) and not self.failure.error:
                 self.failure.error = error
                 self.failure.ddir = io.ddir
                 self.failure.offset = io.offset

@@ -15,6 +15,7 @@ from iovigil.engines.logs cimport Logs
 from iovigil.engines.pace cimport pace
 from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay
+from iovigil.engines.scrub cimport Scrub
 from iovigil.engines.stats cimport StatsPage, stats_page
 from iovigil.engines.target cimport TargetFiles
 from iovigil.engines.think cimport think
@@ -58,6 +59,8 @@ cdef class PreparedJob:
     cdef Logs logs
     cdef Recorder recorder
     cdef Replay replay
+    cdef Scrub scrub
+    cdef bint is_scrub
     cdef object names  # of the files, as iologs have them
     cdef bint is_recorded
     cdef bint restamps  # what is logged of an I/O takes long enough to look at the clock again
@@ -75,6 +78,7 @@ cdef class PreparedJob:
     cdef bint is_usual  # nothing that few jobs ask for
     cdef bint measures_all  # and no more
     cdef bint reads_back
+    cdef bint settles  # what was transferred is looked at once more
     cdef bint checks_reads
     cdef bint has_backlog
     cdef bint has_conflicts
@@ -90,7 +94,7 @@ cdef class PreparedJob:
     cdef int ignored[3][32]
     cdef int ignored_count[3]
 
-    cdef int set_up(self, dict options, files, uint32_t number, location) except -1
+    cdef int set_up(self, dict options, files, uint32_t number, location, scrub) except -1
     cdef bint uses(self, int ddir) noexcept
     cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)

@@ -19,6 +19,7 @@ from iovigil.engines.pace cimport pace_init
 from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay
 from iovigil.engines.rng cimport mix
+from iovigil.engines.scrub cimport Scrub
 from iovigil.engines.stats cimport MAX_IODEPTH, StatsPage
 from iovigil.engines.target cimport TargetFiles
 from iovigil.engines.think cimport think_init
@@ -46,19 +47,20 @@ cdef class PreparedJob:
     """One workload against one target, ready to run."""
 
     def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None,
-                 names=(), location=None):
+                 names=(), location=None, scrub=None):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
         of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
         `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
-        replayed on one file whatever it says; `location` where the engine is, when it is none of ours.
+        replayed on one file whatever it says; `location` where the engine is, when it is none of ours; `scrub`
+        what a scrub is told (see Scrub), None for any other job.
         """
         self.stats = stats
         self.page = stats.page
         self.names = names
         self.flow_place = flow_place
-        self.set_up(options, files or [(-1, 0)], number, location)
+        self.set_up(options, files or [(-1, 0)], number, location, scrub)
         if flow_place is not None:
             # Before the release: of jobs that begin together the first would run free until the others have joined.
             flow_page, place = flow_place
@@ -76,7 +78,7 @@ cdef class PreparedJob:
         free(self.batch)
         free(self.due_ns)
 
-    cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
+    cdef int set_up(self, dict options, files, uint32_t number, location, scrub) except -1:
         cdef uint64_t slot, seed
         cdef uint32_t depth, index, extra
         try:
@@ -133,7 +135,11 @@ cdef class PreparedJob:
         self.is_recorded = options["write_iolog"] != ""
         if self.is_recorded:
             self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
-        self.restamps = self.logs.is_wanted or self.is_recorded
+        self.is_scrub = scrub is not None
+        if self.is_scrub:
+            self.scrub = Scrub(self.stats, self.targets, scrub, <uint32_t>self.min_bs)
+        self.settles = self.options.is_verified or self.is_scrub
+        self.restamps = self.logs.is_wanted or self.is_recorded or self.is_scrub
         self.is_watched = (self.logs.is_wanted or self.pace.is_on or self.options.is_replayed
                            or self.options.latency_target or max(self.options.max_latency))
         think_init(&self.think, &self.options)
@@ -169,7 +175,7 @@ cdef class PreparedJob:
         self.measures_all = not (
             self.skips_slat or self.skips_clat or self.skips_lat or self.is_watched or self.is_idle)
         self.is_usual = not (
-            self.options.is_verified or self.options.is_replayed or self.options.is_trimwrite or self.is_recorded
+            self.settles or self.options.is_replayed or self.options.is_trimwrite or self.is_recorded
             or self.has_conflicts or self.syncs or self.pace.is_on or self.think.pause_ns or self.search.is_on
             or self.flow_place is not None or self.contents.making == REMAKE)
         for slot in range(depth):
@@ -240,5 +246,6 @@ cdef class PreparedJob:
     @property
     def notes(self):
         """What people should know of the engine: fall-backs that it took."""
-        late = [*self.logs.notes, *(self.recorder.notes if self.is_recorded else ())]
+        late = [*self.logs.notes, *(self.recorder.notes if self.is_recorded else ()),
+                *(self.scrub.notes if self.is_scrub else ())]
         return [*self.engine.notes, *late]

@@ -85,6 +85,18 @@ cdef struct mismatch_record:
     uint64_t file  # which of the job's targets
 
 
+# Where a scrub stands. Of a page without one all are 0.
+cdef struct scrub_figures:
+    uint64_t region_bytes
+    uint64_t cursor_bytes  # of the region, in this cycle
+    uint64_t cycle  # from 1, the one that writes every block for the first time
+    uint64_t cycle_begun_unix
+    uint64_t cycles_completed
+    uint64_t last_ended_unix  # when the last complete cycle ended; 0 before
+    uint64_t oldest_unix  # the block longest unread was read, or first written, no earlier than this
+    uint64_t unknown_blocks  # that could not be written
+
+
 cdef struct stats_page:
     uint64_t magic
     uint32_t version
@@ -131,6 +143,8 @@ cdef struct stats_page:
 
     latency_stats latency[LATENCY_COUNT][DDIR_COUNT]
     uint64_t inflight_ns[MAX_IODEPTH]  # issue stamp of each slot, 0 when free
+
+    scrub_figures scrub
 
 
 cdef class StatsPage:

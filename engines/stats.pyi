@@ -75,6 +75,23 @@ class RateSamples(NamedTuple):
     mean: float
     stddev: float
 
+class ScrubFigures(NamedTuple):
+    """Where a scrub stands; times are Unix times in seconds."""
+
+    region_bytes: int
+    cursor_bytes: int
+    """How far this cycle is."""
+    cycle: int
+    """From 1, which writes every block for the first time."""
+    cycle_begun_unix: int
+    cycles_completed: int
+    last_ended_unix: int
+    """When the last complete cycle ended; 0 before."""
+    oldest_unix: int
+    """The block longest unread was read, or first written, no earlier than this."""
+    unknown_blocks: int
+    """Blocks that could not be written: what they hold is not known."""
+
 class Usage(NamedTuple):
     """What the child itself cost, io-wq threads included."""
 
@@ -103,7 +120,10 @@ class StatsPage:
     def copy(self) -> StatsPage:
         """A private copy of the present moment; a phase that was running is taken as ended now."""
     def add(self, other: StatsPage) -> None:
-        """Add the counters, histograms and times of another page; state, text and records stay."""
+        """Add the counters, histograms and times of another page; state, text and records stay.
+
+        Where a scrub stands is taken over: it is no sum.
+        """
     def counter(self, counter: int, ddir: int) -> int: ...
     def errors(self, ddir: int) -> dict[int, int]:
         """{errno: I/Os that returned it}; 0 stands for an errno beyond the table."""
@@ -155,6 +175,9 @@ class StatsPage:
     @property
     def latency_depth(self) -> int:
         """The iodepth that the search for latency_target has come to; 0 without one."""
+    @property
+    def scrub(self) -> ScrubFigures | None:
+        """Where a scrub stands; None where there is none."""
     @property
     def spawned_ns(self) -> int: ...
     @spawned_ns.setter

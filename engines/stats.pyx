@@ -17,6 +17,10 @@ MismatchRecord = namedtuple(
     defaults=(-1, -1, 0, False, 0),
 )
 RateSamples = namedtuple("RateSamples", "samples minimum maximum mean stddev")
+ScrubFigures = namedtuple(
+    "ScrubFigures", "region_bytes cursor_bytes cycle cycle_begun_unix cycles_completed last_ended_unix oldest_unix "
+    "unknown_blocks",
+)
 Usage = namedtuple("Usage", "user_s system_s context_switches major_faults minor_faults max_rss_bytes")
 
 
@@ -137,7 +141,10 @@ cdef class StatsPage:
         return other
 
     def add(self, StatsPage other not None):
-        """Add the counters, histograms and times of another page; state, text and records stay."""
+        """Add the counters, histograms and times of another page; state, text and records stay.
+
+        Where a scrub stands is taken over: it is no sum.
+        """
         cdef int kind, ddir, index
         cdef stats_page *to = self.page
         cdef stats_page *page = other.page
@@ -158,6 +165,8 @@ cdef class StatsPage:
             to.depth_level[index] += page.depth_level[index]
             to.submits[index] += page.submits[index]
             to.completes[index] += page.completes[index]
+        if page.scrub.region_bytes:
+            to.scrub = page.scrub
         to.total_errors += page.total_errors
         to.unverified_bytes += page.unverified_bytes
         to.user_us += page.user_us
@@ -283,6 +292,17 @@ cdef class StatsPage:
     @property
     def latency_depth(self):
         return slot_get(&self.page.latency_depth)
+
+    @property
+    def scrub(self):
+        """Where a scrub stands; None where there is none."""
+        cdef const scrub_figures *scrub = &self.page.scrub
+        if not slot_get(&scrub.region_bytes):
+            return None
+        return ScrubFigures(
+            slot_get(&scrub.region_bytes), slot_get(&scrub.cursor_bytes), slot_get(&scrub.cycle),
+            slot_get(&scrub.cycle_begun_unix), slot_get(&scrub.cycles_completed), slot_get(&scrub.last_ended_unix),
+            slot_get(&scrub.oldest_unix), slot_get(&scrub.unknown_blocks))
 
     @property
     def spawned_ns(self):
