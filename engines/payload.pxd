@@ -24,7 +24,7 @@ cdef extern from * nogil:
     }
 
     __attribute__((unused)) static void iovigil_fill(char *to, uint64_t length, uint64_t seed) {
-        const uint64_t step = 0x61C8864680B583EBULL;
+        const uint64_t step = IOVIGIL_STEP;
         iovigil_word *word = (iovigil_word *)to, *end = (iovigil_word *)(to + length / 64 * 64);
         uint64_t a = seed, b = seed * step;
         for (; word < end; word += 8) {
@@ -49,7 +49,12 @@ cdef extern from * nogil:
     }
     #endif
     """
+    const uint64_t PAYLOAD_STEP "IOVIGIL_STEP"  # what each lane is multiplied by from one stride to the next
     void fill "iovigil_fill" (char *to, uint64_t length, uint64_t seed) noexcept
+
+
+cdef enum:
+    PAYLOAD_STRIDE = 32  # bytes of one step of all lanes
 
 
 cdef inline void scramble(char *to, uint64_t length, uint64_t offset, uint64_t stamp) noexcept nogil:
