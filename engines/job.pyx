@@ -102,6 +102,8 @@ cdef class Job(PreparedJob):
         with nogil:
             self.run_phases()
         getrusage(RUSAGE_SELF, &after)
+        if self.is_scrub:
+            self.scrub.sum_up()
         now = now_ns(&self.page.clock)
         self.logs.write_out(self.page, now)
         if self.is_recorded:

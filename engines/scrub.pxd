@@ -2,11 +2,12 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from iovigil.engines.diagnosis cimport verdict
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.scrub_state cimport ScrubState
 from iovigil.engines.stats cimport StatsPage, stats_page
 from iovigil.engines.target cimport TargetFiles
-from iovigil.engines.verify cimport verdict, verify_format
+from iovigil.engines.verify cimport verify_format
 from iovigil.engines.workload cimport piece
 
 
@@ -65,13 +66,14 @@ cdef class Scrub:
     cdef void wind_down(self, bint at_once) noexcept nogil
     cdef bint go_on(self) noexcept nogil
     cdef str trouble(self)
+    cdef sum_up(self)
 
     cdef adopt(self, object identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now)
     cdef uint64_t block_at(self, uint64_t offset) noexcept nogil
     cdef uint64_t expected(self, uint64_t block) noexcept nogil
     cdef uint8_t *mark(self, uint64_t block) noexcept nogil
     cdef bint is_mix(self, const char *block, uint64_t offset, uint64_t older, uint64_t newer) noexcept nogil
-    cdef void note(self, const io_u *io, const verdict *answer, uint64_t expected, int64_t found_offset) noexcept nogil
+    cdef void note(self, const io_u *io, const verdict *answer, uint64_t expected) noexcept nogil
     cdef bint open_window(self) noexcept nogil
     cdef bint close_window(self) noexcept nogil
     cdef void pass_to(self, uint64_t cursor, uint64_t now) noexcept nogil

@@ -15,12 +15,13 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from iovigil.engines.clock cimport now_ns
+from iovigil.engines.diagnosis cimport diagnose, verdict
 from iovigil.engines.io_u cimport DATASYNC, READ, WRITE
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
 from iovigil.engines.scrub_plan cimport generation_of, is_due, scrub_plan
 from iovigil.engines.scrub_state cimport EXCEPTIONS_MOST, IDENTITY_SIZE, STRETCH_COUNT, scrub_record
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, mismatch_record
-from iovigil.engines.verify cimport BLOCK_OK, check_block, seed_of, stamp_block
+from iovigil.engines.verify cimport LABEL_SIZE, format_free, format_init, is_good_unit, stamp_unit
 
 from iovigil.engines.setup_error import SetupError
 
@@ -48,6 +49,14 @@ cdef enum:
     SECTOR = 512
     # Failed I/Os of one run: the run ends with the window in which there are as many, the next begins behind it.
     ERRORS_MOST = 64
+
+cdef dict FORMAT = {
+    "verify": "crc32c",
+    "verify_header": "fio-3.41",  # the one with room for any generation
+    "verify_offset": 0,
+    "verify_pattern": (b"", ()),
+    "verify_pattern_interval": 0,
+}
 
 
 cdef uint64_t unix_now() noexcept nogil:
@@ -85,10 +94,13 @@ cdef class Scrub:
         except OSError as error:
             raise SetupError(f"scrub: {self.path}: {error.strerror}: the state of the scrub has to be kept there"
                              ) from None
-        self.form.is_current = True
-        self.form.nonce = self.state.record.nonce
+        format_init(&self.form, FORMAT, self.state.record.nonce, 1)
+        # The same for every write of a region's life: a block that the power cut is compared whole with what it was to
+        # be.
         self.form.time_s = <uint32_t>self.state.record.created_unix
-        self.form.thread = 1
+        self.form.time_ns = 0
+        self.form.is_labelled = True
+        memcpy(self.form.label, self.state.record.region_id, LABEL_SIZE)
         self.is_in_doubt = self.state.record.window_end > self.state.record.cursor
         self.marks = <uint8_t *>malloc(max(self.window_most, self.state.record.window_end - self.state.record.cursor))
         if self.scratch[0] == NULL or self.scratch[1] == NULL or self.marks == NULL:
@@ -96,6 +108,7 @@ cdef class Scrub:
         self.tell()
 
     def __dealloc__(self):
+        format_free(&self.form)
         free(self.scratch[0])
         free(self.scratch[1])
         free(self.marks)
@@ -185,44 +198,39 @@ cdef class Scrub:
         """Make the contents of a block to write: what the plan wants there once the cursor has passed."""
         cdef const scrub_record *record = &self.state.record
         io.numberio = generation_of(&record.plan, record.cycle, self.block_at(io.offset), True)
-        stamp_block(&self.form, io.buf, io.length, io.offset, io.numberio)
+        stamp_unit(&self.form, io.buf, io.length, io.offset, 0, io.numberio)
 
     cdef void check(self, io_u *io) noexcept nogil:
         """Judge a block that was read; what is wrong is counted, and written again in this window."""
         cdef const scrub_record *record = &self.state.record
         cdef uint64_t block = self.block_at(io.offset), expected = self.expected(block), also = 0
-        cdef int64_t found_offset = -1
         cdef verdict answer
         slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)
-        answer = check_block(&self.form, io.buf, io.block_length, io.offset, expected, self.scratch[0])
-        if answer.kind == BLOCK_OK:
+        if is_good_unit(&self.form, io.buf, io.block_length, io.offset, 0, expected, self.scratch[0]):
             return
         if self.is_in_doubt and is_due(&record.plan, record.cycle, block):
             also = record.cycle
-            if check_block(&self.form, io.buf, io.block_length, io.offset, also, self.scratch[0]).kind == BLOCK_OK:
+            if is_good_unit(&self.form, io.buf, io.block_length, io.offset, 0, also, self.scratch[0]):
                 return
             if self.is_mix(io.buf, io.offset, expected, also):
                 return
-        if answer.kind == <int>Mismatch.STALE:
-            stamp_block(&self.form, self.scratch[0], io.block_length, io.offset, answer.found)
-            if seed_of(self.scratch[0]) != seed_of(io.buf):
-                answer.kind = <int>Mismatch.MISPLACED  # of another disk, or another life of this one
-            elif answer.found > max(expected, also):
-                if not self.is_newer:
-                    self.is_newer = True
-                    self.newer_offset = io.offset
-                    self.newer_found = answer.found
-                    self.newer_expected = max(expected, also)
-                return
+        answer = diagnose(&self.form, io.buf, io.block_length, io.offset, 0, expected, self.scratch[0])
+        if answer.kind == <int>Mismatch.STALE and answer.found > max(expected, also):
+            if not self.is_newer:
+                self.is_newer = True
+                self.newer_offset = io.offset
+                self.newer_found = answer.found
+                self.newer_expected = max(expected, also)
+            return
         self.mark(block)[0] |= <int>MARK_REWRITE
         self.has_found = True
-        self.note(io, &answer, expected, found_offset)
+        self.note(io, &answer, expected)
 
     cdef bint is_mix(self, const char *block, uint64_t offset, uint64_t older, uint64_t newer) noexcept nogil:
         """Whether every sector is of one of two generations: a write that the power cut."""
         cdef uint32_t at = 0, length
-        stamp_block(&self.form, self.scratch[0], self.block_bytes, offset, older)
-        stamp_block(&self.form, self.scratch[1], self.block_bytes, offset, newer)
+        stamp_unit(&self.form, self.scratch[0], self.block_bytes, offset, 0, older)
+        stamp_unit(&self.form, self.scratch[1], self.block_bytes, offset, 0, newer)
         while at < self.block_bytes:
             length = min(<uint32_t>SECTOR, self.block_bytes - at)
             if memcmp(block + at, self.scratch[0] + at, length) and memcmp(block + at, self.scratch[1] + at, length):
@@ -230,7 +238,7 @@ cdef class Scrub:
             at += length
         return True
 
-    cdef void note(self, const io_u *io, const verdict *answer, uint64_t expected, int64_t found_offset) noexcept nogil:
+    cdef void note(self, const io_u *io, const verdict *answer, uint64_t expected) noexcept nogil:
         """Put a mismatch on the page."""
         cdef uint64_t found = 0
         cdef int kind
@@ -245,8 +253,8 @@ cdef class Scrub:
             place.kind = <uint64_t>answer.kind
             place.expected = expected
             place.found = answer.found
-            place.wrong_bits = -1
-            place.found_offset = found_offset
+            place.wrong_bits = answer.wrong_bits
+            place.found_offset = answer.found_offset
             place.found_ns = now_ns(&self.page.clock)
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
@@ -414,7 +422,14 @@ cdef class Scrub:
         slot_set(&self.page.scrub.cycles_completed, record.cycles_completed)
         slot_set(&self.page.scrub.last_ended_unix, record.last_ended_unix)
         slot_set(&self.page.scrub.oldest_unix, record.oldest_unix)
-        slot_set(&self.page.scrub.unknown_blocks, record.exception_count + record.exceptions_lost)
+        slot_set(&self.page.scrub.unknown_blocks, record.exception_count)
+
+    cdef sum_up(self):
+        """Note what people should know of the run that is over."""
+        if self.state.exceptions_lost:
+            self.notes.append(
+                f"scrub: {self.state.exceptions_lost} more blocks could not be written, and {self.path} has no room "
+                f"beside the {EXCEPTIONS_MOST} that it knows: the next cycle will report what these hold as corruption")
 
     cdef str trouble(self):
         """Why the scrub could not go on, for people; None where it could."""

@@ -45,7 +45,6 @@ cdef struct scrub_record:
     uint64_t oldest_unix  # the block longest unread was read no earlier than this
     uint64_t passed_unix[STRETCH_COUNT]  # when the cursor left each 64th of the region
 
-    uint64_t exceptions_lost  # blocks for which there was no room below
     uint64_t exception_count
     uint64_t exceptions[EXCEPTIONS_MOST]  # blocks whose contents are not known, to be written again
 
@@ -53,6 +52,7 @@ cdef struct scrub_record:
 cdef class ScrubState:
     cdef int fd
     cdef scrub_record record
+    cdef uint64_t exceptions_lost  # blocks for which there was no room, since `load`
     cdef char *slot  # room for one, as it is written
 
     cdef str load(self)

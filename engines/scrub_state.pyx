@@ -95,7 +95,7 @@ cdef class ScrubState:
             if self.record.exceptions[index] == block:
                 return True
         if self.record.exception_count == EXCEPTIONS_MOST:
-            self.record.exceptions_lost += 1
+            self.exceptions_lost += 1
             return False
         self.record.exceptions[self.record.exception_count] = block
         self.record.exception_count += 1
@@ -106,14 +106,21 @@ cdef class ScrubState:
         reason = self.load()
         if reason is not None:
             raise ValueError(f"the state {reason}")
-        fields = dict(self.record)
-        fields["region_id"] = (<char *>self.record.region_id)[:16]
+        fields = self.fields()
+        fields["identity"] = fields["identity"].rstrip(b"\0")
         fields["exceptions"] = fields["exceptions"][:self.record.exception_count]
+        return fields
+
+    def fields(self):
+        fields = dict(self.record)
+        # As the arrays that they are, not as far as their first zero.
+        fields["region_id"] = (<char *>self.record.region_id)[:sizeof(self.record.region_id)]
+        fields["identity"] = self.record.identity[:IDENTITY_SIZE]
         return fields
 
     def write(self, **fields):
         """Change fields of the record and write it to the older slot. Raises OSError."""
-        cdef dict record = dict(self.record)
+        cdef dict record = self.fields()
         for name, value in fields.items():
             if name not in record:
                 raise ValueError(f"{name} is no field of the state")
