@@ -46,6 +46,10 @@ def main(order_fd: int, stats_fd: int) -> int:
         target_fds = prepare(order, order_fd)
         if purpose == "lay_out":
             return exit_status.OK
+        if order.get("scrub"):
+            # After the target, whose lock says that no other scrub has this state.
+            order["extra_fds"] = {**order.get("extra_fds", {}), "scrub": opened_state(order["scrub"]["state_path"])}
+            rewrite(order, order_fd)
     except Refused as reason:
         return fail(exit_status.TARGET_REFUSED, str(reason))
     except OSError as problem:
@@ -69,10 +73,31 @@ def prepare(order: dict[str, Any], order_fd: int) -> list[int]:
         order["targets"][place] = {**wanted, "kind": target.kind, "size": target.size}
         os.set_inheritable(target.fd, True)
         fds.append(target.fd)
+    rewrite(order, order_fd)
+    return fds
+
+
+def rewrite(order: dict[str, Any], order_fd: int) -> None:
+    """Let the second half read what the first has found."""
     rewritten = marshal.dumps(order)
     os.pwrite(order_fd, rewritten, 0)
     os.ftruncate(order_fd, len(rewritten))
-    return fds
+
+
+def opened_state(path: str) -> int:
+    """The state of a scrub, made where there is none. An empty one is as good as none: nothing need be atomic here."""
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if os.fstat(fd).st_size == 0:
+        # What is written to it is no use after a loss of power if its name is gone.
+        for place in (directory, os.path.dirname(directory)):
+            directory_fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory_fd)
+            finally:
+                os.close(directory_fd)
+    return fd
 
 
 def in_words(problem: OSError) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from iovigil.agent.config import DiskSettings
+from iovigil.agent.config import DiskSettings, ScrubSettings
 from iovigil.agent.engine_location import engine_location
 from iovigil.engines.options import JobOptions
 
@@ -20,15 +21,45 @@ LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
 CPU_GRACE_S: Final = 10
 CHILD_BYTES: Final = 512 << 20  # Python, the stats page, random maps; buffers come on top
 
+WINDOW_LEAST: Final = 1 << 20
+WINDOW_MOST: Final = 64 << 20
 ENDLESS_BYTES: Final = 1 << 60  # what is no I/O ends by its runtime, or when it is told
 
 NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 
 
-def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
+def order(
+    disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool, scrub: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The order for one run on one disk, in builtin types only: the child reads it with marshal."""
     targets = [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)]
-    return order_of(targets, options, engine, layout_s(disk), names=[disk.path], file_bytes=disk.size)
+    ordered = order_of(targets, options, engine, layout_s(disk), names=[disk.path], file_bytes=disk.size)
+    return {**ordered, "scrub": scrub} if scrub else ordered
+
+
+def scrub_order(
+    settings: ScrubSettings, options: JobOptions, *, state_path: str, identity: str = "", cycles: int = 0
+) -> dict[str, Any]:
+    """What the child is told of a scrub beside its job. Without a period it goes on for `cycles`, or its runtime."""
+    return {
+        "state_path": state_path,
+        "identity": identity,
+        "n": settings.n,
+        "period_s": math.ceil(settings.period_s),
+        "every_s": math.ceil(settings.every_s),
+        "cycles": cycles,
+        "window_bytes": window_bytes(options),
+    }
+
+
+def window_bytes(options: JobOptions) -> int:
+    """What is under way in a scrub at a time: some seconds of its rate, so that its state is written now and then."""
+    return min(max(2 * options.rate[0] or WINDOW_MOST, WINDOW_LEAST), WINDOW_MOST)
+
+
+def scrub_state_path(state_directory: str, disk: str, probe: str) -> str:
+    # No name has an @.
+    return os.path.join(state_directory, "scrub", f"{probe}@{disk}")
 
 
 def order_of(

@@ -30,6 +30,7 @@ cdef class Scrub:
     cdef ScrubState state
     cdef readonly list notes  # what people should know
     cdef str path  # of the state, for people
+    cdef int fd  # of the target; -1: an engine without one
     cdef verify_format form
     cdef char *scratch[2]
     cdef uint8_t *marks  # of each block of the window
@@ -69,6 +70,7 @@ cdef class Scrub:
     cdef sum_up(self)
 
     cdef adopt(self, object identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now)
+    cdef bint is_inhabited(self)
     cdef uint64_t block_at(self, uint64_t offset) noexcept nogil
     cdef uint64_t expected(self, uint64_t block) noexcept nogil
     cdef uint8_t *mark(self, uint64_t block) noexcept nogil

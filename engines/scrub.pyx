@@ -6,6 +6,7 @@ state names, every block is therefore as the arithmetic of scrub_plan has it, af
 (docs/adr/0010)
 """
 
+import mmap
 import os
 import time
 
@@ -21,7 +22,9 @@ from iovigil.engines.latency cimport slot_add, slot_get, slot_set
 from iovigil.engines.scrub_plan cimport generation_of, is_due, scrub_plan
 from iovigil.engines.scrub_state cimport EXCEPTIONS_MOST, IDENTITY_SIZE, STRETCH_COUNT, scrub_record
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, mismatch_record
-from iovigil.engines.verify cimport LABEL_SIZE, format_free, format_init, is_good_unit, stamp_unit
+from iovigil.engines.verify cimport (
+    HEADER_MOST, LABEL_SIZE, format_free, format_init, header_size_of, is_good_unit, stamp_unit,
+)
 
 from iovigil.engines.setup_error import SetupError
 
@@ -77,6 +80,7 @@ cdef class Scrub:
         self.path = order["state_path"]
         self.state = ScrubState(order["state_fd"])
         self.block_bytes = block_bytes
+        self.fd = targets.files[0].fd
         self.start = targets.files[0].start
         self.blocks = length // block_bytes
         self.n = order["n"]
@@ -86,9 +90,9 @@ cdef class Scrub:
         self.window_most = max(min(<uint64_t>order["window_bytes"] // block_bytes, self.blocks), <uint64_t>1)
         self.scratch[0] = <char *>malloc(block_bytes)
         self.scratch[1] = <char *>malloc(block_bytes)
-        if targets.files[0].fd >= 0 and not targets.files[0].is_device:
-            inode = os.fstat(targets.files[0].fd).st_ino
-            born = born_ns(targets.files[0].fd)
+        if self.fd >= 0 and not targets.files[0].is_device:
+            inode = os.fstat(self.fd).st_ino
+            born = born_ns(self.fd)
         try:
             self.adopt(order["identity"], inode, born, length, <uint64_t>time.time())
         except OSError as error:
@@ -117,9 +121,11 @@ cdef class Scrub:
         """Go on where the state says, or begin the region anew where it is of another one. Raises OSError."""
         cdef scrub_record *record = &self.state.record
         cdef bytes random, disk = (<str>identity).encode()[:IDENTITY_SIZE - 1]
-        reason = self.state.load()
-        if reason is not None:
-            reason = f"{self.path} {reason}"
+        trouble = self.state.load()
+        reason = None
+        if trouble is not None:
+            # Where neither a state nor a scrubbed region is there, nobody has lost anything.
+            reason = f"{self.path} {trouble}" if trouble != "is empty" or self.is_inhabited() else ""
         elif (inode, born_ns) != (record.inode, record.born_ns):
             reason = "the probe file is not the one that was scrubbed: it has been made anew"
         elif disk and record.identity[0] and disk != <bytes>record.identity:
@@ -137,7 +143,8 @@ cdef class Scrub:
                     f"scrub: rewrite was one block in {record.plan.n} and is one in {self.n}: "
                     "the next cycle will write every block, and the new share holds from there on")
             return
-        self.notes.append(f"scrub: {reason}; the region is written anew, whatever it holds")
+        if reason:
+            self.notes.append(f"scrub: {reason}; the region is written anew, whatever it holds")
         sequence = record.sequence
         memset(record, 0, sizeof(scrub_record))
         random = os.urandom(32)
@@ -155,6 +162,18 @@ cdef class Scrub:
         error = self.state.save()
         if error:
             raise OSError(-error, os.strerror(-error))
+
+    cdef bint is_inhabited(self):
+        """Whether the first block of the region is a verified one: of an earlier scrub, most likely."""
+        if self.fd < 0:
+            return False
+        with mmap.mmap(-1, self.block_bytes) as block:  # aligned as direct I/O wants it
+            try:
+                os.preadv(self.fd, [block], self.start)
+            except OSError:
+                return False  # the scrub will see to it
+            found = block[:HEADER_MOST]
+        return header_size_of(<const char *><bytes>found) != 0
 
     cdef inline uint64_t block_at(self, uint64_t offset) noexcept nogil:
         return (offset - self.start) // self.block_bytes

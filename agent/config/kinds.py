@@ -16,6 +16,8 @@ ADDRESS: Final = re.compile(r"(?P<host>|[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]
 SMALLEST_FILE: Final = 1 << 20
 LARGEST_FILE: Final = 1 << 50
 FILE_BLOCK: Final = 4096
+PROBE_KINDS: Final = ("job", "scrub")
+SMALLEST_SHARE: Final = 0.1
 SHORTEST_INTERVAL_US: Final = SECOND_US
 LONGEST_INTERVAL_US: Final = 366 * 86_400 * SECOND_US
 
@@ -89,6 +91,22 @@ def read_interval_s(text: str) -> float:
     return interval_us / SECOND_US
 
 
+def read_probe_kind(text: str) -> str:
+    if text not in PROBE_KINDS:
+        raise ValueError(f"{quoted(text)} is not one of {', '.join(PROBE_KINDS)}")
+    return text
+
+
+def read_share(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"{quoted(text)} is not a share in per cent, such as 10%")
+    share = float(match[1])
+    if not SMALLEST_SHARE <= share <= 100:
+        raise ValueError(f"{text} is not in {SMALLEST_SHARE:g}%..100%")
+    return share
+
+
 def whole(least: int, most: int) -> Kind:
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
@@ -108,3 +126,5 @@ FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
+PROBE_KIND: Final = Kind(read_probe_kind, {"enum": [*PROBE_KINDS]})
+SHARE: Final = Kind(read_share, {"type": "string", "examples": ["10%"]})

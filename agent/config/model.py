@@ -10,6 +10,7 @@ from iovigil.agent.config import kinds
 from iovigil.agent.config.kinds import Kind
 from iovigil.engines.options import JobOptions
 
+DEFAULT_REWRITE: Final = 10.0
 PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False)
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
 
@@ -46,6 +47,20 @@ class DiskSettings(msgspec.Struct, frozen=True):
         return self.file or self.device
 
 
+class ScrubSettings(msgspec.Struct, frozen=True):
+    """What a scrub is asked for."""
+
+    n: int
+    """Each cycle writes one block in so many."""
+    period_s: float
+    every_s: float
+
+    @property
+    def cycle_s(self) -> float:
+        """How long a cycle takes: one interval less than the period, for a run may come so late."""
+        return self.period_s - self.every_s
+
+
 class ProbeSettings(msgspec.Struct, frozen=True):
     """A job, the interval at which it starts and the disks it runs on."""
 
@@ -57,6 +72,29 @@ class ProbeSettings(msgspec.Struct, frozen=True):
     disks: Annotated[tuple[str, ...], key("Names of the disks it runs on, or patterns of them.", kinds.PATTERN)] = (
         "*",
     )
+
+    kind: Annotated[
+        str,
+        key(
+            "`job`; or `scrub`: a job that owns the probe file, writes every block once and reads all of it again and "
+            "again.",
+            kinds.PROBE_KIND,
+        ),
+    ] = "job"
+    period_s: Annotated[float, key("Of a scrub: every block is read again within this time.", kinds.INTERVAL)] = (
+        msgspec.field(default=0.0, name="period")
+    )
+    rewrite: Annotated[
+        float, key("Of a scrub: share of the blocks that each cycle writes anew; 10% when left out.", kinds.SHARE)
+    ] = 0.0
+
+    @property
+    def scrub(self) -> ScrubSettings | None:
+        """What makes it a scrub; None for a job."""
+        if self.kind != "scrub":
+            return None
+        n = round(100 / (self.rewrite or DEFAULT_REWRITE))
+        return ScrubSettings(n=n, period_s=self.period_s, every_s=self.every_s)
 
     def covers(self, disk_name: str) -> bool:
         return any(fnmatchcase(disk_name, pattern) for pattern in self.disks)
