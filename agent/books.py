@@ -33,6 +33,7 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
             engine=probe.options.ioengine,
         )
         entry.options = probe.options
+        entry.scrub = probe.scrub
         entry.interval_s = probe.every_s
         entry.timeout_s = timeout_s(probe.options)
         entry.engine = probe.options.ioengine  # a reload tries the configured one again
@@ -42,8 +43,14 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
 
 def outdated(old: Config, new: Config) -> frozenset[Key]:
     """The (disk, probe) pairs whose run in progress the new configuration does not want any more."""
-    before = {(each.disk.name, each.probe.name): (each.disk, each.probe.options) for each in old.assignments()}
-    after = {(each.disk.name, each.probe.name): (each.disk, each.probe.options) for each in new.assignments()}
+    before = {
+        (each.disk.name, each.probe.name): (each.disk, each.probe.options, each.probe.scrub)
+        for each in old.assignments()
+    }
+    after = {
+        (each.disk.name, each.probe.name): (each.disk, each.probe.options, each.probe.scrub)
+        for each in new.assignments()
+    }
     return frozenset(key for key, work in before.items() if after.get(key) != work)
 
 

@@ -52,7 +52,9 @@ class Daemon:
         self._host = host or host_id()
         self._presence = Presence(resolve)
         self.ledger: Ledger = books.open_books(config)
-        self.supervisor = Supervisor(self.ledger, config.agent.max_workers, launcher=launcher)
+        self.supervisor = Supervisor(
+            self.ledger, config.agent.max_workers, launcher=launcher, state_directory=config.agent.state_directory
+        )
         self._rounds = Rounds(self.supervisor, self._look_at_turns)
         self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
         self.is_ready = False

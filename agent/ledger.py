@@ -4,6 +4,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
+from iovigil.agent.config import ScrubSettings
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Mismatch, StatsPage
 
@@ -66,6 +67,8 @@ class ProbeEntry:
     options: JobOptions
     interval_s: float
     timeout_s: float
+    scrub: ScrubSettings | None = None
+    """What makes the probe a scrub; None for a job."""
     engine: str
     """The engine in use: the configured one, or the one fallen back to."""
     totals: StatsPage = field(default_factory=StatsPage.private)

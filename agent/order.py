@@ -59,7 +59,7 @@ def window_bytes(options: JobOptions) -> int:
 
 def scrub_state_path(state_directory: str, disk: str, probe: str) -> str:
     # No name has an @.
-    return os.path.join(state_directory, "scrub", f"{probe}@{disk}")
+    return f"{state_directory}/scrub/{probe}@{disk}"
 
 
 def order_of(

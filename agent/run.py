@@ -30,8 +30,17 @@ NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
 """What to use where the host does not allow an ioengine."""
 
 
-def order_for(disk: DiskSettings, options: JobOptions, is_probe_file: bool, engine: str) -> dict[str, Any]:
-    return orders.order(disk, options, engine, is_probe_file=is_probe_file)
+def order_for(
+    disk: DiskSettings, options: JobOptions, is_probe_file: bool, scrub: dict[str, Any] | None, engine: str
+) -> dict[str, Any]:
+    return orders.order(disk, options, engine, is_probe_file=is_probe_file, scrub=scrub)
+
+
+def scrub_order(entry: ProbeEntry, state_directory: str, identity: str) -> dict[str, Any] | None:
+    if entry.scrub is None:
+        return None
+    path = orders.scrub_state_path(state_directory, entry.disk, entry.probe)
+    return orders.scrub_order(entry.scrub, entry.options, state_path=path, identity=identity)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Tools:
     launcher: Path = LAUNCHER
     patience: Patience = Patience()
     spawn: Spawn = Worker.spawn
+    state_directory: str = ""
 
 
 class Run:
@@ -76,9 +86,11 @@ class Run:
         on_start: Callable[[StatsPage], None] | None = None,
         make_order: Callable[[str], dict[str, Any]] | None = None,
         is_released: bool = True,
+        identity: str = "",
     ) -> None:
         """`make_order` writes another order than that for one disk, given the I/O engine.
 
+        `identity` is what the disk says of itself: serial number, WWN; a scrub is of one disk.
         Without `is_released` the job waits, once it is ready, for `release`; until then it has no deadline.
         """
         self.disk = disk
@@ -92,7 +104,9 @@ class Run:
         self._started_s = time.monotonic()
         self._tools = tools
         # Not a method: a cycle would keep the page of a finished run until the next garbage collection.
-        self._make_order = make_order or partial(order_for, disk, self.options, is_probe_file)
+        self._make_order = make_order or partial(
+            order_for, disk, self.options, is_probe_file, scrub_order(entry, tools.state_directory, identity)
+        )
         self._is_released = is_released
         self._allowed_from_ns = 0  # when the time it is given began
         self._overdue = ""

@@ -41,12 +41,15 @@ class Supervisor:
         launcher: Path = LAUNCHER,
         patience: Patience = Patience(),  # noqa: B008 - immutable
         spawn: Spawn = Worker.spawn,
+        state_directory: str = "",
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
         self.on_end: Callable[[], None] = lambda: None
         """Called when a disk or a worker has become free."""
-        self._tools = Tools(clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn)
+        self._tools = Tools(
+            clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn, state_directory=state_directory
+        )
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[RunResult]] = set()
@@ -124,7 +127,14 @@ class Supervisor:
     ) -> Run:
         if (skip := self.blocker(disk, entry)) is not None:
             raise Busy(skip)
-        run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, on_start=on_start)
+        run = Run(
+            disk,
+            entry,
+            self._tools,
+            is_probe_file=is_probe_file,
+            on_start=on_start,
+            identity=self._identity_of(disk),
+        )
         run.device = self._device_of(disk)
         self._running.add(run)
         self._count()
@@ -172,6 +182,12 @@ class Supervisor:
         """The device behind a disk, as far as the agent has seen it; empty where there is none to name."""
         entry = self.ledger.disks.get(disk.name)
         return entry.identity.get("device", "") if entry is not None and entry.path == disk.path else ""
+
+    def _identity_of(self, disk: DiskSettings) -> str:
+        """What the disk says of itself; empty where it says nothing, or has not been seen."""
+        entry = self.ledger.disks.get(disk.name)
+        labels = entry.identity if entry is not None and entry.path == disk.path else {}
+        return " ".join(f"{label} {labels[label]}" for label in ("serial", "wwn") if labels.get(label))
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)

@@ -13,6 +13,8 @@ from iovigil.engines.stats import Mismatch, StatsPage
 
 RATE_MIN_PREFIXES = ("rate_min:", "rate_iops_min:")
 
+SCRUB_PREFIX = "scrub:"  # of what is wrong with its state, not with the disk
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -43,6 +45,8 @@ def judge(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
 def judge_job(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
     """The verdict on a job that ran: what the page says counts, not the exit status alone."""
     error = page.error or page.first_error
+    if page.text.startswith(SCRUB_PREFIX):
+        return Verdict(Failure.SETUP, page.text)
     if page.text.startswith(RATE_MIN_PREFIXES):
         return Verdict(Failure.RATE_MIN, page.text)
     # A disk may say EILSEQ of its own (protection information): then there is no mismatch of ours.

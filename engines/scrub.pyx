@@ -385,7 +385,7 @@ cdef class Scrub:
         """Book that the cursor has come so far, into the next cycle where this one is complete."""
         cdef scrub_record *record = &self.state.record
         cdef uint64_t index, border
-        for index in range(STRETCH_COUNT):
+        for index in range(<uint64_t>STRETCH_COUNT):
             border = (index + 1) * self.blocks // STRETCH_COUNT
             if record.cursor < border <= cursor:
                 if record.cycle > 1:

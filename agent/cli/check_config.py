@@ -14,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from iovigil.agent import config, schedule
-from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings
+from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings, ScrubSettings
+from iovigil.agent.config.rules import portion, spell_rate
+from iovigil.agent.config.scrubbing import demand
 from iovigil.agent.disks import inventory
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.host import host_id
-from iovigil.engines.options import SECOND_US
+from iovigil.engines.options import SECOND_US, JobOptions
 from iovigil.engines.quantities import spell_size, spell_time
 from iovigil.engines.spelling import spell_options
 
@@ -117,7 +119,35 @@ def describe(probe: ProbeSettings, assignments: Sequence[Assignment]) -> Iterato
     yield from textwrap.wrap(
         line, PIPE_COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
+    for each in assignments:
+        if each.probe is probe and probe.scrub is not None:
+            for text in scrub_plan(probe.scrub, probe.options, each.disk):
+                yield from textwrap.wrap(text, PIPE_COLUMNS, initial_indent=indent, subsequent_indent=indent)
     yield ""
+
+
+def scrub_plan(settings: ScrubSettings, options: JobOptions, disk: DiskSettings) -> Iterator[str]:
+    """What a scrub comes to on one disk."""
+    region = portion(options.size, disk.size) or disk.size - portion(options.offset, disk.size)
+    asked = demand(settings, options, region)
+    at_a_time = f"{asked.run_bytes / 2**20:.3g} MiB a run"
+    bound = f" of {spell_rate(asked.rate_bytes_per_s)} allowed, busy {asked.busy_share:.1%}" if asked.busy_share else ""
+    yield (
+        f"{disk.name}: {spell_size(region)} in {spell_days(asked.cycle_s)}: {at_a_time}, "
+        f"{spell_rate(asked.needed_bytes_per_s)}{bound}"
+    )
+    first = f"; the first cycle takes {spell_days(asked.first_cycle_s)}" if asked.first_cycle_s else ""
+    yield (
+        f"{disk.name}: writes {asked.written_bytes_a_day / 2**20:.3g} MiB a day: one block in {settings.n} each cycle, "
+        f"all within {spell_days(asked.rewrite_s)}{first}"
+    )
+
+
+def spell_days(time_s: float) -> str:
+    """A long time for people."""
+    if time_s >= DAY_S:
+        return f"{time_s / DAY_S:.3g} days"
+    return f"{time_s / 3600:.3g} h" if time_s >= 3600 else f"{time_s / 60:.3g} min"
 
 
 def schedule_table(loaded: Config, console: Console, now_unix: float, host: str) -> Table:

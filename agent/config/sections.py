@@ -62,7 +62,8 @@ def read_probe(probes: Section, name: str) -> Located[ProbeSettings] | None:
         return None
     neutral = {"every_s": math.inf, **({"disks": ()} if "disks" in section.entries else {})}
     values = {**neutral, **read_keys(section, ProbeSettings)}
-    options = read_job(section, name) if "job" in section.entries else None
+    is_scrub = values.get("kind") == "scrub"
+    options = read_job(section, name, is_scrub=is_scrub) if "job" in section.entries else None
     return Located(ProbeSettings(name=name, options=options or PROBE_DEFAULTS, **values), section)
 
 
@@ -107,7 +108,7 @@ def read_list(section: Section, key: ConfigKey) -> tuple[Any, ...] | None:
     return tuple(values) if values and len(values) == len(items) else None
 
 
-def read_job(probe: Section, name: str) -> JobOptions | None:
+def read_job(probe: Section, name: str, *, is_scrub: bool) -> JobOptions | None:
     """Return a probe's options, None when one of them is wrong."""
     section = probe.section("job")
     if section is None:
@@ -123,6 +124,8 @@ def read_job(probe: Section, name: str) -> JobOptions | None:
             if option in written_as:
                 raise OptionError(written, f"is the same option as {written_as[option]}: give one of them")
             written_as[option] = written
+            if is_scrub:
+                rules.check_scrub_option(written, option)
             value = value_of(written, section, entry.node)
             rules.refuse_files(written, option, value)
             values[option] = parse_option(written, value)
@@ -131,8 +134,9 @@ def read_job(probe: Section, name: str) -> JobOptions | None:
             are_right = False
     if not are_right:
         return None
-    options = msgspec.structs.replace(PROBE_DEFAULTS, **{**values, "name": name})
-    for problem in rules.check_job(options):
+    implied = {"rw": "rw"} if is_scrub else {}
+    options = msgspec.structs.replace(PROBE_DEFAULTS, **{**values, **implied, "name": name})
+    for problem in (*rules.check_job(options), *(rules.check_scrub_job(options) if is_scrub else ())):
         section.refuse(written_as.get(problem.option, problem.option), problem.reason)
     return options
 

@@ -52,7 +52,7 @@ def fill(scrape: Scrape, entry: ProbeEntry, view: StatsPage) -> None:
         if is_paced(entry.options, ddir):
             add_latency(scrape, IO_RESPONSE, view.histogram(Latency.RESPONSE, ddir), where)
             scrape.add(DROPPED_IOS, view.counter(Counter.DROPPED_IOS, ddir), *where)
-    for ddir in fallible(entry.options):
+    for ddir in fallible(entry.options, is_scrub=entry.scrub is not None):
         where = (entry.disk, entry.probe, NAMES[ddir])
         # EIO is there from the start: increase() cannot see the first appearance of a series.
         for number, count in {errno.EIO: 0, **view.errors(ddir)}.items():

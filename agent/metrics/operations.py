@@ -26,7 +26,7 @@ def is_paced(options: JobOptions, ddir: int) -> bool:
     return options.rate[ddir] > 0 or options.rate_iops[ddir] > 0
 
 
-def fallible(options: JobOptions) -> tuple[int, ...]:
+def fallible(options: JobOptions, *, is_scrub: bool) -> tuple[int, ...]:
     """Directions that can return an error: a failed fsync is lost data although it moves none."""
-    is_synced = options.does_write and (options.fsync or options.fdatasync or options.end_fsync)
+    is_synced = is_scrub or (options.does_write and (options.fsync or options.fdatasync or options.end_fsync))
     return transfers(options) + ((SYNC,) if is_synced else ())

@@ -240,15 +240,31 @@ def test_each_kind_of_damage_is_found_once_and_mended(disk: WatchedDisk) -> None
     assert not scrub(disk, cycles=4).wrong
 
 
+def test_the_state_knows_of_a_bad_block_before_it_is_mended(disk: WatchedDisk) -> None:
+    # A run that is killed in between must not report it once more.
+    run_cycles(disk, 3)
+    put(disk, 9, bytes(BLOCK))
+    disk.events.clear()
+    assert scrub(disk).wrong == 1
+    with state_file() as fd:
+        for event in disk.events:
+            if event.kind == "state":
+                os.pwrite(fd, event.data, event.offset)
+            elif event.kind == "write" and event.offset == 9 * BLOCK:
+                assert states(fd)["exceptions"] == [9]
+                break
+        else:
+            pytest.fail("block 9 was not written")
+    assert states(disk.state_fd)["exceptions"] == []
+
+
 def test_a_lost_write_is_found_in_the_cycle_after(disk: WatchedDisk) -> None:
     run_cycles(disk, 4)
     before = bytes(disk.contents[0])
     run_cycles(disk, 1)
     written = [block for block in range(BLOCKS) if block_of(before, block) != block_of(disk.contents[0], block)]
     put(disk, written[0], block_of(before, written[0]))
-    assert [(record.kind, record.offset) for record in scrub(disk).mismatches] == [
-        (Mismatch.STALE, written[0] * BLOCK)
-    ]
+    assert [(record.kind, record.offset) for record in scrub(disk).mismatches] == [(Mismatch.STALE, written[0] * BLOCK)]
 
 
 # Errors of the disk
@@ -388,7 +404,7 @@ def test_a_disk_that_does_not_tell_its_identity_now_is_the_same(disk: WatchedDis
     assert not scrub(disk, identity="serial A").notes
 
 
-def test_without_a_place_for_the_state_nothing_is_written(disk: WatchedDisk, tmp_path: object) -> None:
+def test_without_a_place_for_the_state_nothing_is_written(disk: WatchedDisk) -> None:
     read_only = os.open("/dev/null", os.O_RDONLY)
     disk.state_fd = read_only
     with pytest.raises(SetupError, match="/state: "):

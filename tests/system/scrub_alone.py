@@ -133,9 +133,7 @@ def main() -> int:
         "text": ended.page.text,
         "said": ended.said,
         "scrub": figures._asdict() if figures else None,
-        "mismatches": [
-            {**record._asdict(), "kind": record.kind.name} for record in ended.page.mismatches()
-        ],
+        "mismatches": [{**record._asdict(), "kind": record.kind.name} for record in ended.page.mismatches()],
         "mismatch_count": ended.mismatches,
         "errors": [ended.page.errors(ddir) for ddir in range(4)],
         "read_bytes": ended.page.counter(Counter.BYTES, 0),
