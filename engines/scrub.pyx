@@ -344,7 +344,9 @@ cdef class Scrub:
         cdef scrub_record *record = &self.state.record
         cdef uint64_t index
         if not self.is_in_doubt:
-            record.window_end = min(record.cursor + self.window_most, self.blocks)
+            # No further than what is due now: a window may be much longer than what a run has to do.
+            record.window_end = min(record.cursor + self.window_most, self.blocks,
+                                    max(self.goal(unix_now()), record.cursor + 1))
         self.end = record.window_end
         self.next = record.cursor
         memset(self.marks, 0, self.end - record.cursor)
