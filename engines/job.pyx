@@ -149,7 +149,7 @@ cdef class Job(PreparedJob):
             name = errno.errorcode.get(self.failure.error, self.failure.error)
             hint = self.engine.hint(self.failure.error)
             self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name}){hint}"
-        elif self.is_scrub and self.scrub.trouble() is not None:
+        elif self.is_scrub and self.scrub.trouble() is not None and not wrong:
             self.page.error = self.scrub.error or ESTALE
             self.stats.text = self.scrub.trouble()
         elif self.is_scrub and self.scrub.errors and not wrong:

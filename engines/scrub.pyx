@@ -446,7 +446,9 @@ cdef class Scrub:
         slot_set(&self.page.scrub.unknown_blocks, record.exception_count)
 
     cdef sum_up(self):
-        """Note what people should know of the run that is over."""
+        """Note what people should know of the run that is over, beside its error."""
+        if self.trouble() is not None:
+            self.notes.append(self.trouble())  # where there is corruption as well, that is the run's error
         if self.state.exceptions_lost:
             self.notes.append(
                 f"scrub: {self.state.exceptions_lost} more blocks could not be written, and {self.path} has no room "

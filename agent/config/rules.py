@@ -245,7 +245,7 @@ def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings)
     if job is None:
         return
     options = probe.options
-    if disk.device and options.does_change:
+    if disk.device and options.does_change and probe.kind != "scrub":
         act = "write to" if options.does_write else "discard what is on"
         job.refuse(
             "rw",

@@ -1,6 +1,4 @@
-"""Scrubs: how far each is in its region, and how long ago the block longest unread was read."""
-
-import time
+"""Scrubs: how far each is in its region, and when the block longest unread was read."""
 
 from iovigil.agent.ledger import ProbeEntry
 from iovigil.agent.metrics.family import Family
@@ -41,8 +39,8 @@ SCRUB_LAST_CYCLE_END = Family(
 )
 SCRUB_OLDEST_UNREAD = Family(
     "gauge",
-    "iovigil_scrub_oldest_unread_seconds",
-    "Time since the block longest unread was read, or first written: at most so long.",
+    "iovigil_scrub_oldest_unread_timestamp_seconds",
+    "Unix time at which the block longest unread was read, or first written, if not later.",
     PROBE,
     "seconds",
 )
@@ -64,5 +62,5 @@ def fill(scrape: Scrape, entry: ProbeEntry, view: StatsPage) -> None:
     scrape.add(SCRUB_CYCLES, figures.cycles_completed, *where)
     scrape.add(SCRUB_CYCLE_START, figures.cycle_begun_unix, *where)
     scrape.add(SCRUB_LAST_CYCLE_END, figures.last_ended_unix, *where)
-    scrape.add(SCRUB_OLDEST_UNREAD, max(time.time() - figures.oldest_unix, 0.0), *where)
+    scrape.add(SCRUB_OLDEST_UNREAD, figures.oldest_unix, *where)
     scrape.add(SCRUB_UNKNOWN_BLOCKS, figures.unknown_blocks, *where)

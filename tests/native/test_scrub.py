@@ -26,6 +26,9 @@ from scrubbing import (
     unit_verifier,
 )
 
+from iovigil.agent.config import ScrubSettings
+from iovigil.agent.order import scrub_order
+from iovigil.engines.options import JobOptions
 from iovigil.engines.scrub_plan import Plan
 from iovigil.engines.scrub_state import SLOT_BYTES, ScrubState
 from iovigil.engines.setup_error import SetupError
@@ -372,6 +375,18 @@ def test_a_state_older_than_the_disk_ends_the_run_and_says_so(disk: WatchedDisk)
     assert not ran.wrong
 
 
+def test_corruption_is_the_error_of_a_run_whose_state_is_of_no_use_either(disk: WatchedDisk) -> None:
+    run_cycles(disk, 4)
+    kept = os.pread(disk.state_fd, STATE_BYTES, 0)
+    run_cycles(disk, 3)
+    os.pwrite(disk.state_fd, kept, 0)
+    put(disk, 0, bytes(BLOCK))
+    ran = scrub(disk)
+    assert ran.page.error == errno.EILSEQ
+    assert ran.page.text.startswith("data corruption: 1 block")
+    assert "older than the disk" in ran.notes[0]
+
+
 def test_a_lost_state_begins_the_region_anew(disk: WatchedDisk) -> None:
     run_cycles(disk, 4)
     old = bytes(disk.contents[0])
@@ -574,6 +589,5 @@ def test_the_cursor_never_goes_back_by_more_than_a_window() -> None:
 
 def test_the_order_of_a_scrub_is_all_that_the_model_gives_it() -> None:
     """What this file says of scrubs holds for the order that the agent writes."""
-    assert set(order_of(0)) == {
-        "state_fd", "state_path", "identity", "n", "period_s", "every_s", "cycles", "window_bytes",
-    }  # fmt: skip
+    settings = ScrubSettings(n=3, period_s=1000.0, every_s=10.0)
+    assert set(order_of(0)) == {"state_fd", *scrub_order(settings, JobOptions(rw="rw"), state_path="/state")}

@@ -9,7 +9,7 @@ from iovigil.agent.session.plan import PlannedJob
 from iovigil.agent.steady_state import SteadyState
 from iovigil.engines.latency import Histogram
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import MismatchRecord, RateSamples, RunState, Usage
+from iovigil.engines.stats import MismatchRecord, RateSamples, RunState, ScrubFigures, Usage
 
 NO_SAMPLES = RateSamples(0, 0.0, 0.0, 0.0, 0.0)
 NO_USAGE = Usage(0.0, 0.0, 0, 0, 0, 0)
@@ -39,6 +39,7 @@ class FakePage:
     spawned_ns: int = 0
     ended_ns: int = 0
     usage: Usage = NO_USAGE
+    scrub: ScrubFigures | None = None
 
     def counter(self, counter: int, ddir: int) -> int:
         return self.counters.get((counter, ddir), 0)

@@ -56,6 +56,20 @@ def test_a_right_file_has_status_0(tmp_path: Path, capsys: pytest.CaptureFixture
     assert printed.err == ""
 
 
+def test_the_plan_of_a_scrub_says_what_it_takes(machine: Path) -> None:
+    text = """\
+disks: [{name: data0, file: /srv/data0/.iovigil, size: 100GiB}]
+probes:
+  scrub: {kind: scrub, every: 10m, period: 14d, job: {bs: 64k, runtime: 30s, rate: 20m}}
+"""
+    plan = " ".join(shown(text, machine).split())
+    # 100 GiB and a tenth in 2015 intervals; a tenth of 100 GiB in 13.99 days.
+    assert "data0: 100g in 14 days: 55.9 MiB a run, 1.86 MiB/s of 20 MiB/s allowed, busy 0.5%" in plan
+    assert "data0: writes 732 MiB a day: one block in 10 each cycle, all within 140 days" in plan
+    # 100 GiB at 20 MiB/s for 30 s of every 600 s.
+    assert "the first cycle takes 1.19 days" in plan
+
+
 def test_an_absent_disk_is_no_mistake_and_is_said(machine: Path) -> None:
     text = " ".join(shown(TEXT, machine).split())
     assert "warning: disk nvme0 is absent: /dev/disk/by-id/nvme-[bold]X" in text

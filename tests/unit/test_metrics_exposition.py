@@ -10,10 +10,12 @@ from ledgers import READ, WRITE_AND_VERIFY, ledger_of, probe
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from iovigil.agent.config import ScrubSettings
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, Skip
 from iovigil.agent.metrics import exposition, reference, render
 from iovigil.agent.metrics.formats import OPENMETRICS_TYPE, TEXT_TYPE
-from iovigil.engines.stats import Counter, Latency, Mismatch
+from iovigil.engines.options import JobOptions
+from iovigil.engines.stats import Counter, Latency, Mismatch, ScrubFigures
 
 PROMETHEUS_2_42 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -34,7 +36,11 @@ def full_ledger() -> Ledger:
         histograms={(Latency.CLAT, 0): latency, (Latency.CLAT, 1): latency},
         runtimes_ns={0: 2_000_000_000, 1: 1_000_000_000},
     )
+    figures = ScrubFigures(1 << 20, 1 << 18, 3, 900, 2, 900, 400, 1)
+    scrubbed = dataclasses.replace(page, scrub=figures)
     entries = [probe(totals=page), probe(name="integrity", options=WRITE_AND_VERIFY, totals=page)]
+    scrub = ScrubSettings(n=10, period_s=1000.0, every_s=100.0)
+    entries.append(probe(name="scrub", options=JobOptions(rw="rw"), totals=scrubbed, scrub=scrub))
     for entry in entries:
         entry.last = result_of(page, entry.options)
         entry.last_success_unix = 1001.5
@@ -99,6 +105,35 @@ def test_every_declared_family_has_a_sample_once_a_run_is_over() -> None:
     sampled = {metric.name for metric in exposition.collect(full_ledger()).collect() if metric.samples}
     declared = {family.empty().name for families in exposition.FAMILIES.values() for family in families}
     assert declared - sampled == set()
+
+
+def test_a_scrub_says_how_far_it_is_and_when_its_oldest_block_was_read() -> None:
+    figures = ScrubFigures(
+        region_bytes=1 << 20, cursor_bytes=1 << 18, cycle=3, cycle_begun_unix=900, cycles_completed=2,
+        last_ended_unix=899, oldest_unix=400, unknown_blocks=1,
+    )  # fmt: skip
+    settings = ScrubSettings(n=10, period_s=1000.0, every_s=100.0)
+    entry = probe(name="scrub", options=JobOptions(rw="rw"), totals=FakePage(scrub=figures), scrub=settings)
+    where = frozenset({("disk", "data0"), ("probe", "scrub")})
+    found = {name.removeprefix("iovigil_scrub_"): value for (name, labels), value in values_of(ledger_of(entry)).items()
+             if name.startswith("iovigil_scrub_") and labels == where}  # fmt: skip
+    assert found == {
+        "period_seconds": 1000.0,
+        "region_bytes": 1 << 20,
+        "progress_ratio": 0.25,
+        "cycles_total": 2.0,
+        "cycle_start_timestamp_seconds": 900.0,
+        "last_cycle_end_timestamp_seconds": 899.0,
+        "oldest_unread_timestamp_seconds": 400.0,
+        "unknown_blocks": 1.0,
+    }
+
+
+def test_a_scrub_that_has_not_run_yet_says_what_is_asked_of_it_alone() -> None:
+    settings = ScrubSettings(n=10, period_s=1000.0, every_s=100.0)
+    entry = probe(name="scrub", options=JobOptions(rw="rw"), scrub=settings)
+    scrubs = {name for name, _ in values_of(ledger_of(entry, probe())) if name.startswith("iovigil_scrub_")}
+    assert scrubs == {"iovigil_scrub_period_seconds"}
 
 
 def test_no_family_is_declared_twice() -> None:

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from iovigil.agent import order
-from iovigil.agent.config import DiskSettings
+from iovigil.agent.config import DiskSettings, ScrubSettings
 from iovigil.engines.options import JobOptions
 
 FILE = DiskSettings(name="data0", file="/srv/data0/probe", size=1 << 30)
@@ -84,3 +84,28 @@ def test_what_is_only_verified_must_be_there() -> None:
     }
     assert wanted == {"read": True, "randread": True, "write": False}
     assert not order.target(FILE, JobOptions(rw="read"), is_probe_file=False)["must_exist"]
+
+
+def test_a_scrub_is_told_its_pace_and_where_its_state_is() -> None:
+    settings = ScrubSettings(n=10, period_s=86_400.0, every_s=599.5)
+    options = JobOptions(rw="rw", rate=(20 << 20,) * 3)
+    path = order.scrub_state_path("/var/lib/iovigil", "data0", "scrub")
+    assert path == "/var/lib/iovigil/scrub/scrub@data0"
+    scrub = order.scrub_order(settings, options, state_path=path, identity="serial S1")
+    told = order.order(FILE, options, "psync", is_probe_file=True, scrub=scrub)
+    assert marshal.loads(marshal.dumps(told)) == told
+    assert told["scrub"] == {
+        "state_path": path,
+        "identity": "serial S1",
+        "n": 10,
+        "period_s": 86_400,
+        "every_s": 600,
+        "cycles": 0,
+        "window_bytes": 40 << 20,
+    }
+    assert "scrub" not in order.order(FILE, READ, "psync", is_probe_file=True)
+
+
+@pytest.mark.parametrize(("rate", "window"), [(0, 64 << 20), (1 << 10, 1 << 20), (1 << 30, 64 << 20)])
+def test_a_window_is_some_seconds_of_the_rate_within_limits(rate: int, window: int) -> None:
+    assert order.window_bytes(JobOptions(rate=(rate,) * 3)) == window
