@@ -92,8 +92,16 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
-        job = Job(options, page, files, order["number"], flow_place(order), order["names"], order["engine"],
-            scrub_order(order))
+        job = Job(
+            options,
+            page,
+            files,
+            order["number"],
+            flow_place(order),
+            order["names"],
+            order["engine"],
+            scrub_order(order),
+        )
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)

@@ -225,7 +225,8 @@ cdef class Job(PreparedJob):
                     slot_add(&self.page.unverified_bytes, self.integrity.end_round())
                 now = now_ns(&self.page.clock)
                 # A round in which nothing could be begun would be followed by another such.
-                if not self.options.time_based or self.is_scrub or not budget or not self.has_begun or self.is_done(now, deadline):
+                if (not self.options.time_based or self.is_scrub or not budget or not self.has_begun
+                        or self.is_done(now, deadline)):
                     break
             if not budget or self.is_done(now, deadline):
                 break

@@ -19,7 +19,7 @@ from iovigil.engines.clock cimport now_ns
 from iovigil.engines.diagnosis cimport diagnose, verdict
 from iovigil.engines.io_u cimport DATASYNC, READ, WRITE
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
-from iovigil.engines.scrub_plan cimport generation_of, is_due, scrub_plan
+from iovigil.engines.scrub_plan cimport generation_of, is_due
 from iovigil.engines.scrub_state cimport EXCEPTIONS_MOST, IDENTITY_SIZE, STRETCH_COUNT, scrub_record
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, mismatch_record
 from iovigil.engines.verify cimport (

@@ -56,5 +56,6 @@ cdef class ScrubState:
     cdef char *slot  # room for one, as it is written
 
     cdef str load(self)
+    cdef dict fields(self)
     cdef int save(self) noexcept nogil
     cdef bint add_exception(self, uint64_t block) noexcept nogil

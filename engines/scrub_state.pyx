@@ -111,7 +111,7 @@ cdef class ScrubState:
         fields["exceptions"] = fields["exceptions"][:self.record.exception_count]
         return fields
 
-    def fields(self):
+    cdef dict fields(self):
         fields = dict(self.record)
         # As the arrays that they are, not as far as their first zero.
         fields["region_id"] = (<char *>self.record.region_id)[:sizeof(self.record.region_id)]

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from iovigil.agent import config, schedule
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings, ScrubSettings
-from iovigil.agent.config.rules import portion, spell_rate
+from iovigil.agent.config.rules import portion
+from iovigil.agent.config.scrub_rules import spell_rate
 from iovigil.agent.config.scrubbing import demand
 from iovigil.agent.disks import inventory
 from iovigil.agent.disks.inventory import Resolved

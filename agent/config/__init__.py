@@ -3,7 +3,7 @@
 import hashlib
 from typing import Final
 
-from iovigil.agent.config import rules
+from iovigil.agent.config import rules, scrub_rules
 from iovigil.agent.config.document import Report, compose
 from iovigil.agent.config.model import (
     PROBE_DEFAULTS,
@@ -71,6 +71,7 @@ def read(text: str, report: Report) -> Config:
     probes = read_probes(root)
     rules.check_disks(disks)
     rules.check_probes(probes, disks)
+    scrub_rules.check_scrubs(probes, disks)
     if report.problems:
         raise ConfigError(report.problems)
     return Config(

@@ -1,13 +1,11 @@
 """What must hold between the keys of a configuration, once each can be read."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from iovigil.agent.config.document import Section
 from iovigil.agent.config.model import DiskSettings, ProbeSettings
-from iovigil.agent.config.scrubbing import demand
 from iovigil.engines.coherence import check
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_size, spell_time
@@ -67,38 +65,6 @@ NOT_IN_A_PROBE: Final[Mapping[str, str]] = {
 """The options that a probe may not have, each with the reason."""
 
 
-IN_A_SCRUB: Final = frozenset(
-    {
-        "bs", "direct", "invalidate", "iodepth", "ioengine", "offset", "rate", "rate_iops", "ratecycle", "runtime", "size",
-        "cpus_allowed", "cpus_allowed_policy", "hugepage_size", "iomem_align", "lockmem", "mem", "nice", "numa_cpu_nodes",
-        "numa_mem_policy", "prio", "prioclass",
-    }
-)  # fmt: skip
-"""The options of a job that a scrub takes, beside those of an I/O engine; all others it settles itself."""
-
-
-def check_scrub_option(written: str, option: str) -> None:
-    """Raise OptionError for what a scrub has no use for, or decides itself."""
-    if option in IN_A_SCRUB or SPECS[option].used_by == "engine":
-        return
-    if option == "rw" or "verify" in option:
-        raise OptionError(
-            written, "is implied by kind: scrub, which reads and checks all blocks and writes a share of them"
-        )
-    raise OptionError(
-        written, f"is not for a scrub, which takes {', '.join(sorted(IN_A_SCRUB))} and options of engines"
-    )
-
-
-def check_scrub_job(options: JobOptions) -> Iterator[OptionError]:
-    """Say what is wrong with the options of a scrub as a whole."""
-    if options.min_bs != options.max_bs or len({*options.bs}) > 1:
-        yield OptionError("bs", "is one size in a scrub: its blocks are those of its arithmetic")
-    for name in ("rate", "rate_iops"):
-        if len({*getattr(options, name)[:2]}) > 1:
-            yield OptionError(name, "is one number in a scrub: it is for reads and writes together")
-
-
 def check_job(options: JobOptions) -> Iterator[OptionError]:
     """Say what is wrong with the options of a probe as a whole."""
     if not options.runtime and not options.time_based:
@@ -142,80 +108,11 @@ def check_probes(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Locat
     """Report probes that cannot do their work on the disks that they name."""
     for probe, section in probes:
         check_interval(probe, section)
-        check_scrub_keys(probe, section)
         if all(disk.name for disk, _ in disks):
             check_patterns(probe, section, disks)
         for disk, _ in disks:
             if probe.covers(disk.name):
                 check_assignment(probe, section, disk)
-                check_scrub(probe, section, disk)
-    check_owners(probes, disks)
-
-
-def check_scrub_keys(probe: ProbeSettings, section: Section) -> None:
-    if probe.kind != "scrub":
-        for key in ("period", "rewrite"):
-            if key in section.entries:
-                section.refuse(key, "is of a scrub: set kind: scrub, or leave it out")
-    elif "period" not in section.entries:
-        section.refuse("period", "is missing: the time within which every block is to be read again, such as 14d")
-    elif probe.period_s and probe.every_s != math.inf and probe.period_s < 2 * probe.every_s:
-        found = spell_time(int(probe.period_s * SECOND_US))
-        section.refuse("period", f"{found} is less than two intervals (every): runs would have to read all of it each")
-
-
-def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> None:
-    """Report a scrub that cannot keep its period on a disk, or has nothing there that it could own."""
-    scrub, options = probe.scrub, probe.options
-    if scrub is None:
-        return
-    if disk.device:
-        section.refuse(
-            "disks" if "disks" in section.entries else "",
-            f"a scrub would write to device {disk.name}: devices are read-only in this version; "
-            f"scrub a probe file on it, or leave {disk.name} out",
-        )
-        return
-    region = portion(options.size, disk.size) or disk.size - portion(options.offset, disk.size)
-    if region < options.max_bs or scrub.period_s < 2 * scrub.every_s or not options.runtime:
-        return  # said already
-    asked = demand(scrub, options, region)
-    if not asked.is_met:
-        section.refuse(
-            "period",
-            f"{spell_time(int(scrub.period_s * SECOND_US))} cannot be met on disk {disk.name}: a run would have to move "
-            f"{spell_rate(asked.needed_bytes_per_s)} for its runtime of {spell_time(options.runtime)}, and its rate is "
-            f"{spell_rate(asked.rate_bytes_per_s)}; a longer period or runtime, a shorter every or a higher rate helps",
-        )
-
-
-def check_owners(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
-    """Report what writes to a probe file that a scrub owns: each would find the other's blocks."""
-    for disk, _ in disks:
-        if not disk.file or not disk.name:
-            continue
-        owner: ProbeSettings | None = None
-        for probe, _ in probes:
-            if probe.kind == "scrub" and probe.covers(disk.name):
-                owner = owner or probe
-        for probe, section in probes:
-            if owner is None or probe is owner or not probe.covers(disk.name) or not probe.options.does_change:
-                continue
-            place = section.section("job") if "job" in section.entries and probe.kind != "scrub" else None
-            (place or section).refuse(
-                "rw" if place else "kind",
-                f"would write to disk {disk.name}, whose probe file the scrub {owner.name} owns: leave {disk.name} out, "
-                "or give this probe another file on that filesystem",
-            )
-
-
-def spell_rate(bytes_per_s: float) -> str:
-    """A rate for people, in three digits."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if bytes_per_s < 1000 or unit == "GiB":
-            break
-        bytes_per_s /= 1024
-    return f"{bytes_per_s:.3g} {unit}/s"
 
 
 def check_interval(probe: ProbeSettings, section: Section) -> None:

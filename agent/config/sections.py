@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from yaml.nodes import Node, SequenceNode
 
-from iovigil.agent.config import kinds, rules
+from iovigil.agent.config import kinds, rules, scrub_rules
 from iovigil.agent.config.document import Section, as_text, found, is_null
 from iovigil.agent.config.model import PROBE_DEFAULTS, AgentSettings, ConfigKey, DiskSettings, ProbeSettings, keys_of
 from iovigil.agent.config.rules import Located
@@ -125,7 +125,7 @@ def read_job(probe: Section, name: str, *, is_scrub: bool) -> JobOptions | None:
                 raise OptionError(written, f"is the same option as {written_as[option]}: give one of them")
             written_as[option] = written
             if is_scrub:
-                rules.check_scrub_option(written, option)
+                scrub_rules.check_option(written, option)
             value = value_of(written, section, entry.node)
             rules.refuse_files(written, option, value)
             values[option] = parse_option(written, value)
@@ -136,7 +136,7 @@ def read_job(probe: Section, name: str, *, is_scrub: bool) -> JobOptions | None:
         return None
     implied = {"rw": "rw"} if is_scrub else {}
     options = msgspec.structs.replace(PROBE_DEFAULTS, **{**values, **implied, "name": name})
-    for problem in (*rules.check_job(options), *(rules.check_scrub_job(options) if is_scrub else ())):
+    for problem in (*rules.check_job(options), *(scrub_rules.check_job(options) if is_scrub else ())):
         section.refuse(written_as.get(problem.option, problem.option), problem.reason)
     return options
 

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -404,7 +405,7 @@ def test_a_lost_state_begins_the_region_anew(disk: WatchedDisk) -> None:
     [({"identity": "serial B"}, BLOCK, "the disk is serial B, and was serial A"), ({}, 2 * BLOCK, "in blocks of 4096")],
 )
 def test_another_disk_or_block_size_begins_the_region_anew(
-    disk: WatchedDisk, changes: dict[str, str], block: int, why: str
+    disk: WatchedDisk, changes: dict[str, Any], block: int, why: str
 ) -> None:
     scrub(disk, identity="serial A", cycles=3)
     changed = scrub(disk, block=block, **{"identity": "serial A", **changes})
@@ -440,7 +441,7 @@ def set_state(fd: int, **fields: int) -> None:
 def test_a_run_reads_what_its_interval_asks_for() -> None:
     with state_file() as fd:
         disk = WatchedDisk(bytes(REGION), fd)
-        pace = {"period_s": 1300, "every_s": 100, "cycles": 0}
+        pace: dict[str, Any] = {"period_s": 1300, "every_s": 100, "cycles": 0}
         first = scrub(disk, **pace)  # the first cycle is written at once, and then one interval's share read
         assert first.figures.cycle == 2
         assert first.figures.cursor_bytes // BLOCK == BLOCKS * 100 // 1200
