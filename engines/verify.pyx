@@ -109,7 +109,7 @@ cdef uint32_t header_size_of(const char *unit) noexcept nogil:
     return 0
 
 
-cdef inline const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
+cdef const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
     return &form.early if header_size == sizeof(header_24) else &form.sum
 
 
