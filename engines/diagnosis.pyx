@@ -12,7 +12,7 @@ from iovigil.engines.stats cimport Mismatch
 from iovigil.engines.verify cimport (
     LABEL_SIZE, checksum_for, fill_unit, first_not_zero, format_free, format_init, has_good_checksum, header_24,
     header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write, numberio_of, offset_of, shift_unit,
-    stamp_unit,
+    shifted_size, stamp_unit,
 )
 
 from iovigil.engines.stats import Mismatch as MismatchKind
@@ -244,7 +244,7 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
     Where `is_expected_known`, scratch holds afterwards what should have been read.
     """
     cdef verdict answer
-    cdef uint32_t size = form.header_size + form.sum.size
+    cdef uint32_t size = shifted_size(form, unit)
     answer.kind = Mismatch.CHECKSUM
     answer.first_byte = answer.wrong_bits = answer.found_offset = -1
     answer.found = 0
@@ -252,10 +252,10 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
     if not form.header_size:
         diagnose_headerless(form, unit, length, offset, at, scratch, &answer)
         return answer
-    shift_unit(form, unit)
+    shift_unit(form, unit, size)
     diagnose_straight(form, unit, length, offset, at, numberio, scratch, &answer)
-    shift_unit(form, unit)
-    shift_unit(form, scratch)
+    shift_unit(form, unit, size)
+    shift_unit(form, scratch, size)
     if form.shift:
         # As it lies on the disk. Of several wrong bytes another may come first there.
         if answer.is_expected_known:
