@@ -17,6 +17,7 @@ from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Failure, ProbeEntry, RunResult
 from iovigil.agent.verdict import Verdict, judge, judge_late
 from iovigil.agent.worker import LAUNCHER, Exit, Worker
+from iovigil.agent.write_logs import WriteLog
 from iovigil.engines import exit_status
 from iovigil.engines.clock import Clock
 from iovigil.engines.options import JobOptions
@@ -30,8 +31,10 @@ NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
 """What to use where the host does not allow an ioengine."""
 
 
-def order_for(disk: DiskSettings, options: JobOptions, is_probe_file: bool, engine: str) -> dict[str, Any]:
-    return orders.order(disk, options, engine, is_probe_file=is_probe_file)
+def order_for(
+    disk: DiskSettings, options: JobOptions, is_probe_file: bool, write_log: WriteLog | None, engine: str
+) -> dict[str, Any]:
+    return orders.order(disk, options, engine, is_probe_file=is_probe_file, write_log=write_log)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Run:
         tools: Tools,
         *,
         is_probe_file: bool = True,
+        write_log: WriteLog | None = None,
         on_start: Callable[[StatsPage], None] | None = None,
         make_order: Callable[[str], dict[str, Any]] | None = None,
         is_released: bool = True,
@@ -92,7 +96,7 @@ class Run:
         self._started_s = time.monotonic()
         self._tools = tools
         # Not a method: a cycle would keep the page of a finished run until the next garbage collection.
-        self._make_order = make_order or partial(order_for, disk, self.options, is_probe_file)
+        self._make_order = make_order or partial(order_for, disk, self.options, is_probe_file, write_log)
         self._is_released = is_released
         self._allowed_from_ns = 0  # when the time it is given began
         self._overdue = ""

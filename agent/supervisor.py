@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.run import Patience, Run, Spawn, Tools
 from iovigil.agent.worker import LAUNCHER, Worker
@@ -50,6 +51,7 @@ class Supervisor:
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[RunResult]] = set()
+        self._handover = Handover()
         self._is_stopping = False
 
     def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
@@ -113,6 +115,7 @@ class Supervisor:
     def adopt(self, ledger: Ledger) -> None:
         """Continue on new books, with what is known of children still there."""
         self.ledger = ledger
+        self._handover.retain(ledger.disks)
         self._count()
 
     def _take(
@@ -124,7 +127,8 @@ class Supervisor:
     ) -> Run:
         if (skip := self.blocker(disk, entry)) is not None:
             raise Busy(skip)
-        run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, on_start=on_start)
+        write_log = self._handover.log_for(disk, entry)
+        run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, write_log=write_log, on_start=on_start)
         run.device = self._device_of(disk)
         self._running.add(run)
         self._count()
@@ -136,6 +140,7 @@ class Supervisor:
         try:
             result = await run.execute(fallback=fallback)
             run.entry.finish(result)
+            self._handover.finish(result)
         finally:
             self._release(run)
         if on_messages is not None:

@@ -13,7 +13,14 @@ VERIFIED_BYTES = Family("counter", "iovigil_verified_bytes_total", "Bytes read b
 UNVERIFIED_BYTES = Family(
     "counter",
     "iovigil_unverified_bytes_total",
-    "Bytes that a verify run wrote and had no time to read back.",
+    "Bytes written under verify and never read back: something else was written there before it came to that.",
+    PROBE,
+    "bytes",
+)
+PENDING_BYTES = Family(
+    "gauge",
+    "iovigil_verify_pending_bytes",
+    "Bytes that the last run wrote and had no time to read back: the next run begins with them.",
     PROBE,
     "bytes",
 )
@@ -37,7 +44,8 @@ def fill(scrape: Scrape, entry: ProbeEntry, view: StatsPage) -> None:
     where = (entry.disk, entry.probe)
     verified = sum(view.counter(Counter.VERIFIED_BYTES, ddir) for ddir in (READ, WRITE))
     scrape.add(VERIFIED_BYTES, verified, *where)
-    scrape.add(UNVERIFIED_BYTES, view.unverified_bytes, *where)
+    scrape.add(UNVERIFIED_BYTES, entry.unverified_bytes, *where)
+    scrape.add(PENDING_BYTES, entry.pending_bytes, *where)
     for kind, label in KINDS.items():
         scrape.add(VERIFY_MISMATCHES, view.mismatch(kind), *where, label)
     scrape.add(VERIFY_LAST_MISMATCH, entry.last_mismatch_unix, *where)
