@@ -174,6 +174,9 @@ def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The database, made or brought up to date. It is closed after each use: a thread that hangs holds no other up."""
     with contextlib.closing(sqlite3.connect(path, BUSY_S)) as connection:
+        # Alone at it, SQLite keeps its index of the WAL in the heap, and not in a mapped file: a page of that which a
+        # full or broken disk cannot give would be a SIGBUS, and the end of the agent.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)

@@ -1,9 +1,11 @@
 """Rows of a history, for tests."""
 
+from typing import Any
+
 from iovigil.agent.history import LastMismatch, Mismatched
 
 
-def row(number: int, disk: str = "data0", **more: object) -> Mismatched:
+def row(number: int, disk: str = "data0", **more: Any) -> Mismatched:
     given = Mismatched(
         run=f"{disk}/integrity/1000.000",
         number=number,

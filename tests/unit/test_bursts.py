@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,7 @@ def test_what_no_page_describes_is_counted_all_the_same(log: Log) -> None:
 
 
 def test_message_ids_are_those_that_the_documentation_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mismatches.md").read_text()
     for identity in (bursts.BEGIN_ID, bursts.END_ID):
         assert len(bytes.fromhex(identity)) == 16
-    assert bursts.BEGIN_ID != bursts.END_ID
+        assert identity in page

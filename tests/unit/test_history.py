@@ -171,3 +171,11 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 )
 def test_a_disk_that_took_anothers_place_is_not_blamed_for_it(path: str, identity: str, is_same: bool) -> None:
     assert last().is_of(path, identity) is is_same
+
+
+def test_nothing_is_mapped_that_a_broken_disk_could_turn_into_a_signal(path: Path) -> None:
+    with history.opened(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        history.insert(connection, "last_mismatches", history.LastMismatch._fields, [last()], "OR REPLACE")
+        assert not path.with_name("history.db-shm").exists()
+        assert "history.db" not in Path("/proc/self/maps").read_text()
