@@ -1,12 +1,21 @@
 """Dumps of bad blocks: bounded, and nothing of anybody else's is removed."""
 
+import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ledgers import READ, WRITE_AND_VERIFY, probe
 
 from iovigil.agent import dumps
+from iovigil.agent.config import DiskSettings
 from iovigil.agent.config.kinds import LABEL
+from iovigil.agent.run import Run, Tools
+from iovigil.agent.worker import Worker
+from iovigil.engines.clock import Clock
+from iovigil.engines.options import JobOptions
+from iovigil.engines.stats import StatsPage
 
 
 def dump(where: Path, number: int, size: int = 10) -> Path:
@@ -58,6 +67,34 @@ def test_names_are_made_of_what_a_configuration_allows() -> None:
     path = dumps.received(Path("/d"), disk, 1 << 50, dumps.run_label(probe, 1763.5))
     assert path.name == f"{disk}.{1 << 50}.{probe}-1763500.received"
     assert dumps.NAME.fullmatch(path.name)
+
+
+def order_of_a_run(options: JobOptions, where: str) -> dict[str, Any]:
+    """What the child of such a run would have been told."""
+    told: dict[str, Any] = {}
+
+    def spawn(order: dict[str, object], page: StatsPage, launcher: Path) -> Worker:  # noqa: ARG001
+        told.update(order)
+        raise OSError(11, "no child today")
+
+    disk = DiskSettings(name="data0", file="/srv/data0/probe", size=1 << 20)
+    tools = Tools(clock=Clock(), spawn=spawn, dump_directory=where)
+
+    async def run() -> None:
+        await Run(disk, probe(options=options, name="integrity"), tools).execute(fallback=False)
+
+    asyncio.run(run())
+    return told
+
+
+def test_a_run_that_verifies_may_leave_dumps_and_no_other() -> None:
+    told = order_of_a_run(WRITE_AND_VERIFY, "/state/dumps")["dumps"]
+    assert (told["directory"], told["prefix"]) == ("/state/dumps", "data0")
+    name = f"{told['prefix']}.4096.{told['suffix']}.received"
+    assert dumps.NAME.fullmatch(name)
+    assert str(dumps.received(Path("/state/dumps"), "data0", 4096, told["suffix"])) == f"/state/dumps/{name}"
+    assert "dumps" not in order_of_a_run(READ, "/state/dumps")
+    assert "dumps" not in order_of_a_run(WRITE_AND_VERIFY, "")
 
 
 def test_a_child_is_told_where_and_how_much() -> None:
