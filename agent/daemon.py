@@ -67,6 +67,7 @@ class Daemon:
         self._rounds = Rounds(self.supervisor, self._look_at_turns)
         self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
         self.is_ready = False
+        self._is_bounding_dumps = False
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[list[str]]] = set()
         self._last_tick_s = time.monotonic()
@@ -200,7 +201,10 @@ class Daemon:
                 log.exception("looking for the disks failed: please report")
 
     def _look_at_run(self, run: Run) -> None:
-        self._corruption.look(run, self.ledger.disks.get(run.entry.disk))
+        try:
+            self._corruption.look(run, self.ledger.disks.get(run.entry.disk))
+        except Exception:  # a run has to be booked, whatever cannot be said of it
+            log.exception("looking at a run failed: please report")
 
     async def _look_at_pages(self) -> None:
         while True:
@@ -212,12 +216,24 @@ class Daemon:
                     self._corruption.has_new_dumps = False
                     await self._bound_dumps()
             except Exception:  # the outermost loop of this task; the probes go on without it
-                log.exception("looking at the runs failed: please report")
+                log.exception("looking at the pages failed: please report")
 
     async def _bound_dumps(self) -> None:
+        if self._is_bounding_dumps:
+            return  # a state directory that hangs costs one thread
+        self._is_bounding_dumps = True
+
+        def bound() -> int:
+            try:
+                return dumps.bound(self._dumps)
+            finally:
+                self._is_bounding_dumps = False
+
         try:
-            removed = await aside.call(lambda: dumps.bound(self._dumps), DUMPS_S)
+            removed = await aside.call(bound, DUMPS_S)
         except (OSError, TimeoutError) as error:
+            if not isinstance(error, TimeoutError):
+                self._is_bounding_dumps = False  # also where there was no thread to say so
             reason = getattr(error, "strerror", None) or f"no answer within {DUMPS_S:g} s"
             log.warning("dumps of bad blocks cannot be kept in %s: %s", self._dumps, reason)
             return

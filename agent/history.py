@@ -155,7 +155,7 @@ def load(path: Path) -> tuple[list[LastMismatch], str]:
 
 
 def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
-    """The last mismatches, oldest first; changes nothing, and makes no file. Raises HistoryUnusable."""
+    """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable."""
     if not path.exists():
         return []
     with in_words(path):

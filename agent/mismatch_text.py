@@ -28,6 +28,8 @@ def describe(record: MismatchRecord, disk: str = "", dumps: Sequence[str] = ()) 
     ]
     if dumps:
         parts.append(f"dumped to {' and '.join(dumps)}")
+    elif record.is_dumped:
+        parts.append("dumped")
     return "; ".join(parts)
 
 

@@ -71,6 +71,7 @@ def test_what_is_not_known_is_not_said() -> None:
 
 def test_files_of_a_dump_are_named() -> None:
     assert mismatch_text.describe(record(Mismatch.HEADER), dumps=["/a/b"]).endswith("; dumped to /a/b")
+    assert mismatch_text.describe(record(Mismatch.HEADER, is_dumped=True)).endswith("; dumped")
 
 
 def test_values_that_are_not_known_are_none() -> None:
