@@ -99,4 +99,15 @@ def test_a_run_that_verifies_may_leave_dumps_and_no_other() -> None:
 
 def test_a_child_is_told_where_and_how_much() -> None:
     told = dumps.order("/d", "data0", "integrity-1")
-    assert told == {"directory": "/d", "prefix": "data0", "suffix": "integrity-1", "most_bytes": 64 << 20}
+    assert (told["directory"], told["prefix"], told["suffix"]) == ("/d", "data0", "integrity-1")
+    assert (told["most_files"], told["most_bytes"]) == (24, 16 << 20)
+
+
+def test_what_was_read_and_what_should_have_been_go_together(where: Path) -> None:
+    where.mkdir()
+    pairs = [(dump(where, number), dump(where, number).with_suffix(".expected")) for number in range(5)]
+    for number, (_, expected) in enumerate(pairs):
+        expected.write_bytes(bytes(10))
+        os.utime(expected, (number, number))
+    assert dumps.bound(where, most_files=5) == 6
+    assert sorted(where.iterdir()) == sorted(path for pair in pairs[3:] for path in pair)
