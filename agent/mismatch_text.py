@@ -68,11 +68,12 @@ def belonging(record: MismatchRecord) -> str:
 
 
 def tear(record: MismatchRecord) -> str:
-    good = first_byte_in_block(record)
-    if good and good % SECTOR == 0:
-        sectors = good // SECTOR
-        return f"its first {good} bytes ({sectors} {'sector' if sectors == 1 else 'sectors'}) are new, what follows not"
-    return "part of it is new, part is something else"
+    # Of random bytes one in 256 is right by chance, so that the first wrong one may stand a little behind the tear.
+    sectors = (first_byte_in_block(record) or 0) // SECTOR
+    if not sectors:
+        return "some of its sectors are as written, others are something else"
+    are = "sector is" if sectors == 1 else f"{sectors} sectors are"
+    return f"its first {are} as written, what follows is not, or not all of it"
 
 
 def details(record: MismatchRecord) -> list[str]:

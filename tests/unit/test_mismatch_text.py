@@ -34,9 +34,15 @@ def record(kind: Mismatch, expected: int = 0, found: int = 0, first_byte: int = 
         (record(Mismatch.STALE, 7), "generation 7 expected; an older state is there (a write or a trim was lost)"),
         (record(Mismatch.ZEROED, 7), "zeroed block on disk data0"),
         (record(Mismatch.ZEROED, 7), "generation 7 expected; nothing but zeroes is there"),
-        (record(Mismatch.TORN, 7, first_byte=AT + 1536), "its first 1536 bytes (3 sectors) are new, what follows not"),
-        (record(Mismatch.TORN, 7, first_byte=AT + 512), "its first 512 bytes (1 sector) are new, what follows not"),
-        (record(Mismatch.TORN, 7, first_byte=AT), "part of it is new, part is something else (a write was cut short)"),
+        (
+            record(Mismatch.TORN, 7, first_byte=AT + 1536),
+            "its first 3 sectors are as written, what follows is not, or not all of it (a write was",
+        ),
+        (record(Mismatch.TORN, 7, first_byte=AT + 514), "its first sector is as written, what follows is not"),
+        (
+            record(Mismatch.TORN, 7, first_byte=AT),
+            "some of its sectors are as written, others are something else (a write was cut short)",
+        ),
         (record(Mismatch.TORN), "torn block on disk data0"),
     ],
 )
