@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from iovigil.agent import dumps
 from iovigil.agent import order as orders
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.journal import fields
@@ -60,6 +61,8 @@ class Tools:
     launcher: Path = LAUNCHER
     patience: Patience = Patience()
     spawn: Spawn = Worker.spawn
+    dump_directory: str = ""
+    """Where blocks that fail verification are written to, as evidence; empty is nowhere."""
 
 
 class Run:
@@ -88,7 +91,10 @@ class Run:
         self.disk = disk
         self.entry = entry
         self.options: JobOptions = entry.options  # a reload may change the entry's
-        self.name = f"{entry.disk}/{entry.probe}/{time.time():.3f}"
+        started_unix = time.time()
+        self.name = f"{entry.disk}/{entry.probe}/{started_unix:.3f}"
+        self.dump_label = dumps.run_label(entry.probe, started_unix)
+        self.dump_directory = tools.dump_directory if self.options.verify != "none" else ""
         self.is_abandoned = False
         self.device = ""
         """The kernel's name of what is behind the disk, where it has one."""
@@ -185,7 +191,10 @@ class Run:
         page.calibrate(self._tools.clock.source())
         if self._is_released:
             page.release()
-        worker = self._tools.spawn(self._make_order(engine), page, self._tools.launcher)
+        order = self._make_order(engine)
+        if self.dump_directory:
+            order["dumps"] = dumps.order(self.dump_directory, self.entry.disk, self.dump_label)
+        worker = self._tools.spawn(order, page, self._tools.launcher)
         self._allowed_from_ns = page.spawned_ns
         self._worker = worker
         loop = asyncio.get_running_loop()

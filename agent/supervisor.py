@@ -42,12 +42,17 @@ class Supervisor:
         launcher: Path = LAUNCHER,
         patience: Patience = Patience(),  # noqa: B008 - immutable
         spawn: Spawn = Worker.spawn,
+        dump_directory: str = "",
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
         self.on_end: Callable[[], None] = lambda: None
         """Called when a disk or a worker has become free."""
-        self._tools = Tools(clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn)
+        self.on_look: Callable[[Run], None] = lambda _: None
+        """Called with each run at every look, and once more when it has ended, before it is on the books."""
+        self._tools = Tools(
+            clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn, dump_directory=dump_directory
+        )
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[RunResult]] = set()
@@ -89,6 +94,11 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task
+
+    def look(self) -> None:
+        """Have every run under way looked at."""
+        for run in self._running:
+            self.on_look(run)
 
     def request_stop(self, probes: Container[tuple[str, str]]) -> None:
         """End the runs of these (disk, probe) pairs early, each in its own time."""
@@ -139,6 +149,7 @@ class Supervisor:
     ) -> RunResult:
         try:
             result = await run.execute(fallback=fallback)
+            self.on_look(run)
             run.entry.finish(result)
             self._handover.finish(result)
         finally:
