@@ -81,12 +81,11 @@ class ProbeEntry:
     last_success_unix: float = 0.0
     """When the last successful run ended; 0 if none did."""
     last_mismatch_unix: float = 0.0
-    """When the last run that found a mismatch ended; 0 if none did."""
+    """When the last mismatch was found, also before a restart of the agent; 0 if none is known."""
     pending_bytes: int = 0
     """Written by the last run and not read back: the next begins with it."""
     unverified_bytes: int = 0
     """Written, and never read back."""
-    """When the last mismatch was found, also before a restart of the agent; 0 if none is known."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
 

@@ -92,6 +92,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
+        options["dumps"] = order.get("dumps")  # where the agent wants bad blocks, and how much of them
         job = Job(
             options, page, files, order["number"], flow_place(order), order["names"], order["engine"], shared_log(order)
         )

@@ -1,6 +1,6 @@
 # What this job wrote where, and whether it is still there.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from iovigil.engines.diagnosis cimport verdict
 from iovigil.engines.io_u cimport io_u
@@ -51,7 +51,9 @@ cdef class Integrity:
     cdef bint expects_zeroes  # of trimmed blocks
     cdef uint64_t seed  # of the choice of what is trimmed
     cdef bint has_dumps
-    cdef list dump_names  # of each file
+    cdef list dump_names  # of each file, up to the offset
+    cdef str dump_suffix
+    cdef int64_t dump_files_left, dump_bytes_left
 
     cdef bint is_taken(self, const piece *drawn) noexcept nogil
     cdef bint holds(self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_process import MIB, RunningAgent, running_agent
@@ -32,7 +33,7 @@ SHORT = {"every": "1s", "more": "runtime: 500ms, time_based: 0"}
 LONG = {"every": "1m", "more": "runtime: 20s, rate_iops: 40, verify_backlog: 8"}
 
 
-def told(state: Path) -> list[dict[str, object]]:
+def told(state: Path) -> list[dict[str, Any]]:
     """What `iovigil mismatches --json` says."""
     done = subprocess.run(
         [IOVIGIL, "mismatches", "--json", "--state-directory", state],
@@ -77,6 +78,10 @@ def test_a_burst_is_one_line_and_outlives_the_agent(fault_disk: FaultDisk, fault
         ("faulty", "probe", "checksum", block)
     }
     assert kept[-1]["found_unix"] == pytest.approx(last_unix, abs=0.01)
+    [received] = kept[0]["dumps"]
+    assert received in said
+    wrong, right = Path(received).read_bytes(), Path(received).with_suffix(".expected").read_bytes()
+    assert [at for at in range(BLOCK) if wrong[at] != right[at]] == [1234]
 
     with running_agent(tmp_path, config) as agent:
         agent.wait_for_success(disk="faulty")
