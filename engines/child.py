@@ -92,6 +92,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
+        options["dumps"] = order.get("dumps")  # where the agent wants bad blocks, and how much of them
         job = Job(
             options,
             page,
@@ -100,6 +101,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
             flow_place(order),
             order["names"],
             order["engine"],
+            shared_log(order),
             scrub_order(order),
         )
     except EngineUnavailable as error:
@@ -135,6 +137,14 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def shared_log(order: "dict[str, Any]") -> "tuple[int, int, int, int, int] | None":
+    """The write log that outlives this job, or that others have as well."""
+    told = order["write_log"]
+    if not told:
+        return None
+    return order["extra_fds"]["write_log"], told["nonce"], told["begun_ns"], told["place"], told["sharers"]
 
 
 def scrub_order(order: "dict[str, Any]") -> "dict[str, Any] | None":
