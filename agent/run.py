@@ -100,7 +100,7 @@ class Run:
     ) -> None:
         """`make_order` writes another order than that for one disk, given the I/O engine.
 
-        `identity` is what the disk says of itself: serial number, WWN; a scrub is of one disk.
+        `identity` is what the disk says of itself, as lines of label=value; a scrub is of one disk.
         Without `is_released` the job waits, once it is ready, for `release`; until then it has no deadline.
         """
         self.disk = disk

@@ -16,6 +16,7 @@ from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
 
+LABEL_MOST = 48  # characters of a disk's serial number or WWN by which it is known
 STOP_KILL_S = 1.0  # systemd waits for the whole agent: less than for one run
 
 
@@ -207,7 +208,7 @@ class Supervisor:
         """What the disk says of itself; empty where it says nothing, or has not been seen."""
         entry = self.ledger.disks.get(disk.name)
         labels = entry.identity if entry is not None and entry.path == disk.path else {}
-        return " ".join(f"{label} {labels[label]}" for label in ("serial", "wwn") if labels.get(label))
+        return "\n".join(f"{label}={labels[label][:LABEL_MOST]}" for label in ("serial", "wwn") if labels.get(label))
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)

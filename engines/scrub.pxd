@@ -71,6 +71,7 @@ cdef class Scrub:
     cdef sum_up(self)
 
     cdef adopt(self, object identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now)
+    cdef keep_identity(self, dict labels)
     cdef bint is_inhabited(self)
     cdef uint64_t block_at(self, uint64_t offset) noexcept nogil
     cdef uint64_t expected(self, uint64_t block) noexcept nogil

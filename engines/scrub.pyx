@@ -62,6 +62,15 @@ cdef dict FORMAT = {
 }
 
 
+cdef dict labels_of(str identity):
+    """What a disk says of itself, by the names of it: lines of label=value."""
+    return dict([line.split("=", 1) for line in identity.splitlines() if "=" in line])
+
+
+cdef str spelt(dict labels):
+    return ", ".join([f"{label} {value}" for label, value in labels.items()])
+
+
 cdef uint64_t unix_now() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
@@ -101,8 +110,8 @@ cdef class Scrub:
         except OSError as error:
             raise SetupError(f"scrub: {self.path}: {error.strerror}: the state of the scrub has to be kept there"
                              ) from None
-        # The same time for every write of a region's life: a block that the power cut is compared whole with what it was
-        # to be.
+        # The same time for every write of a region's life: a block that the power cut is compared whole with what it
+        # was to be.
         format_init(&self.form, FORMAT, self.state.record.nonce, 1000000000 * self.state.record.created_unix, 1)
         self.form.is_labelled = True
         memcpy(self.form.label, self.state.record.region_id, LABEL_SIZE)
@@ -121,22 +130,23 @@ cdef class Scrub:
     cdef adopt(self, identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now):
         """Go on where the state says, or begin the region anew where it is of another one. Raises OSError."""
         cdef scrub_record *record = &self.state.record
-        cdef bytes random, disk = (<str>identity).encode()[:IDENTITY_SIZE - 1]
+        cdef bytes random
         trouble = self.state.load()
+        # A disk may tell less of itself at one time than at another: right after a boot, say.
+        told, known = labels_of(identity), labels_of((<bytes>record.identity).decode(errors="replace"))
         reason = None
         if trouble is not None:
             # Where neither a state nor a scrubbed region is there, nobody has lost anything.
             reason = f"{self.path} {trouble}" if trouble != "is empty" or self.is_inhabited() else ""
         elif (inode, born_ns) != (record.inode, record.born_ns):
             reason = "the probe file is not the one that was scrubbed: it has been made anew"
-        elif disk and record.identity[0] and disk != <bytes>record.identity:
-            reason = f"the disk is {disk.decode()}, and was {(<bytes>record.identity).decode()}"
+        elif any([known.get(label, value) != value for label, value in told.items()]):
+            reason = f"the disk is {spelt(told)}, and was {spelt(known)}"
         elif (record.start, record.length, record.block_bytes) != (self.start, length, self.block_bytes):
             reason = (f"the region was {record.length} bytes from {record.start} in blocks of {record.block_bytes}, "
                       f"and is {length} from {self.start} in blocks of {self.block_bytes}")
         if reason is None:
-            if disk:
-                record.identity = disk + bytes(IDENTITY_SIZE - len(disk))
+            self.keep_identity({**known, **told})
             if record.planned_unix > now + <uint64_t>max(self.every_s, <int64_t>1):
                 record.planned_unix = now  # the clock was ahead when that was written
             if record.plan.n != self.n:
@@ -154,7 +164,7 @@ cdef class Scrub:
         memcpy(&record.nonce, <const char *>random + 16, 8)
         memcpy(&record.plan.key, <const char *>random + 24, 8)
         record.inode, record.born_ns = inode, born_ns
-        record.identity = disk + bytes(IDENTITY_SIZE - len(disk))
+        self.keep_identity(told)
         record.start, record.length, record.block_bytes = self.start, length, self.block_bytes
         record.plan.n = self.n
         record.plan.base = record.cycle = 1
@@ -163,6 +173,11 @@ cdef class Scrub:
         error = self.state.save()
         if error:
             raise OSError(-error, os.strerror(-error))
+
+    cdef keep_identity(self, dict labels):
+        cdef bytes text = "\n".join([f"{label}={value}" for label, value in labels.items()]).encode()
+        memset(self.state.record.identity, 0, IDENTITY_SIZE)
+        memcpy(self.state.record.identity, <const char *>text, min(len(text), <size_t>IDENTITY_SIZE - 1))
 
     cdef bint is_inhabited(self):
         """Whether the first block of the region is a verified one: of an earlier scrub, most likely."""

@@ -40,7 +40,7 @@ class WatchedDisk(Disk):
         self.state = os.pread(state_fd, STATE_BYTES, 0).ljust(STATE_BYTES, b"\0")
         self.events: list[Event] = []
         self.errors: dict[tuple[int, int], int] = {}
-        """errno for I/Os of a direction at an offset."""
+        """errno for I/Os of a direction at an offset; of a synchronous disk only, where it is not the engine's own."""
 
     def note_state(self) -> None:
         state = os.pread(self.state_fd, STATE_BYTES, 0).ljust(STATE_BYTES, b"\0")
