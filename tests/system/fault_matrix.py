@@ -37,8 +37,13 @@ SOURCE = 40
 
 PLACE = AT * BLOCK
 HEADER = 48
+MISPLACED_BYTE = 16
+"""Of a block that is right in itself, and says that it belongs elsewhere: the byte where it says so."""
 CHECKSUM = 4
 
+
+Over = Literal["zeroes", "older"]
+"""What stands on the disk before: nothing, or a good run with other contents."""
 
 Device = Literal["fuse", "loop"]
 """The file that FUSE serves, or a block device above it."""
@@ -86,8 +91,7 @@ class Case:
 
     fault: str
     breaks: Callable[[FaultDisk], None]
-    over: Literal["zeroes", "older"] = "older"
-    """What stands on the disk before: nothing, or a good run with other contents."""
+    over: Over = "older"
     wrong: tuple[Wrong, ...] = ()
     failure: Callable[[Way], str] = lambda _: ""
     """What the job ends with instead of a mismatch."""
@@ -154,6 +158,10 @@ def lost(fault: str, breaks: Callable[[FaultDisk], None]) -> list[Case]:
     ]
 
 
+OVERS: tuple[tuple[Over, int], ...] = (("older", older(AT)), ("zeroes", 0))
+"""What may stand there before, and the generation of that."""
+
+
 def torn(fault: str, start: int, length: int) -> list[Case]:
     """What leaves part of the block as it was."""
     return [
@@ -161,15 +169,16 @@ def torn(fault: str, start: int, length: int) -> list[Case]:
             fault=fault,
             breaks=lambda disk: disk.drop_writes(PLACE + start, length),
             over=over,
-            wrong=(Wrong(kind=Mismatch.TORN),),
+            # Whatever header is there is sound, and tells of its write.
+            wrong=(Wrong(kind=Mismatch.TORN, found=newer(AT) if start else found),),
             why=TORN,
         )
-        for over in ("older", "zeroes")
+        for over, found in OVERS
     ]
 
 
 def misdirected() -> list[Case]:
-    def astray(kind: Mismatch, over: Literal["older", "zeroes"], found: int) -> Case:
+    def astray(kind: Mismatch, over: Over, found: int) -> Case:
         return Case(
             fault="a write goes to the place of another block",
             breaks=lambda disk: disk.misdirect(PLACE, BLOCK, VICTIM * BLOCK),
@@ -351,8 +360,8 @@ class Bench:
     def path(self, way: Way) -> Path:
         return self.disk.path if way.device == "fuse" else self.loop
 
-    def prepare(self, over: str, **options: Any) -> None:
-        """A good disk that holds zeroes, or an earlier run."""
+    def prepare(self, over: Over, **options: Any) -> None:
+        """A good disk that holds zeroes, or an earlier run with these options."""
         self.disk.clear()
         for path in (self.disk.backing, self.disk.intended):
             os.truncate(path, 0)
@@ -382,6 +391,8 @@ def expected(case: Case, disk: FaultDisk) -> list[tuple[Any, ...]]:
         assert wrong.first_byte in (None, first), f"the disk is wrong at {first}"
         assert wrong.bits in (None, bits), f"{bits} bits of the disk are wrong"
         place = wrong.block * BLOCK
+        if wrong.kind is Mismatch.MISPLACED:
+            first = MISPLACED_BYTE
         answers.append((wrong.kind, place, place + first, bits, newer(wrong.block), wrong.found, wrong.found_offset))
     return answers
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import fault_matrix
 import pytest
-from fault_matrix import BLOCK, BLOCKS, SIZE, Bench, Ran, Way, ran
+from fault_disk import FaultDisk
+from fault_matrix import BLOCK, BLOCKS, MISPLACED_BYTE, SIZE, Bench, Over, Ran, Way
 
 from iovigil.engines.stats import Mismatch, MismatchRecord
 
@@ -36,6 +36,12 @@ class Shape:
         return self.name
 
     @property
+    def earlier(self) -> dict[str, Any]:
+        """Options of an earlier run over the same region, with headers in the same places."""
+        kept = ("bs", "verify", "verify_header", "verify_interval", "verify_offset", "offset")
+        return {name: self.options[name] for name in kept if name in self.options}
+
+    @property
     def layout(self) -> str:
         return str(self.options.get("verify_header", "fio-3.41"))
 
@@ -45,7 +51,7 @@ SHAPES = [
     Shape(name="at random", options={"rw": "randwrite", "iodepth": 16}),
     Shape(name="1 KiB intervals", options={"verify_interval": KIB}, unit=KIB),
     Shape(name="2 KiB intervals of 16 KiB", options={"bs": 16 * KIB, "verify_interval": 2 * KIB}, unit=2 * KIB),
-    Shape(name="lengths", options={"rw": "randwrite", "bssplit": "4k/50:8k/30:16k/20", "bs": ""}),
+    Shape(name="lengths", options={"rw": "randwrite", "bssplit": "4k/50:8k/30:16k/20"}),
     Shape(name="a backlog", options={"verify_backlog": 32, "verify_backlog_batch": 8}, reads_through_cache=True),
     Shape(name="a backlog at random", options={"rw": "randwrite", "verify_backlog": BLOCKS}, reads_through_cache=True),
     Shape(name="threads", options={"verify_async": 2}),
@@ -72,51 +78,47 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield made
 
 
+Break = Callable[[FaultDisk, int, int], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What is done to some units, given the place and length of each."""
 
     name: str
-    does: Callable[[Any, int, int], None]
-    over: str
+    does: Break
+    over: Over
     kind: Mismatch
 
     def __str__(self) -> str:
         return f"{self.name} over {self.over}"
 
 
+def flipped(byte: int) -> Break:
+    """One bit of a byte of the unit; from its end where that is negative."""
+    return lambda disk, place, length: disk.flip(place + byte % length, 3)
+
+
+def lost(disk: FaultDisk, place: int, length: int) -> None:
+    disk.drop_writes(place, length)
+
+
+def torn(disk: FaultDisk, place: int, length: int) -> None:
+    disk.tear(place, length, length // 2)
+
+
+def zeroed(disk: FaultDisk, place: int, length: int) -> None:
+    disk.zero(place, length)
+
+
 FAULTS = [
-    Fault(
-        name="flip of data",
-        does=lambda disk, place, length: disk.flip(place + length - 100, 3),
-        over="zeroes",
-        kind=Mismatch.CHECKSUM,
-    ),
-    Fault(
-        name="flip in the header", does=lambda disk, place, _: disk.flip(place + 9), over="older", kind=Mismatch.HEADER
-    ),
-    Fault(
-        name="lost",
-        does=lambda disk, place, length: disk.drop_writes(place, length),
-        over="zeroes",
-        kind=Mismatch.ZEROED,
-    ),
-    Fault(
-        name="lost", does=lambda disk, place, length: disk.drop_writes(place, length), over="older", kind=Mismatch.STALE
-    ),
-    Fault(
-        name="torn",
-        does=lambda disk, place, length: disk.tear(place, length, length // 2),
-        over="older",
-        kind=Mismatch.TORN,
-    ),
-    Fault(
-        name="torn",
-        does=lambda disk, place, length: disk.tear(place, length, length // 2),
-        over="zeroes",
-        kind=Mismatch.TORN,
-    ),
-    Fault(name="zeroed", does=lambda disk, place, length: disk.zero(place, length), over="older", kind=Mismatch.ZEROED),
+    Fault(name="flip of data", does=flipped(-100), over="zeroes", kind=Mismatch.CHECKSUM),
+    Fault(name="flip in the header", does=flipped(9), over="older", kind=Mismatch.HEADER),
+    Fault(name="lost", does=lost, over="zeroes", kind=Mismatch.ZEROED),
+    Fault(name="lost", does=lost, over="older", kind=Mismatch.STALE),
+    Fault(name="torn", does=torn, over="zeroes", kind=Mismatch.TORN),
+    Fault(name="torn", does=torn, over="older", kind=Mismatch.TORN),
+    Fault(name="zeroed", does=zeroed, over="older", kind=Mismatch.ZEROED),
 ]
 
 
@@ -128,16 +130,22 @@ class Unit:
         self.place = place
         self.written = written
         self.read = read
-        self.is_damaged = written != read
+
+    @property
+    def is_damaged(self) -> bool:
+        return self.written != self.read
 
     def expected(self, kind: Mismatch) -> tuple[Any, ...]:
-        wrong = [
-            (at, (a ^ b).bit_count()) for at, (a, b) in enumerate(zip(self.written, self.read, strict=True)) if a != b
-        ]
+        pairs = enumerate(zip(self.written, self.read, strict=True))
+        wrong = [(at, (a ^ b).bit_count()) for at, (a, b) in pairs if a != b]
+        first = wrong[0][0]
+        bits = sum(count for _, count in wrong)
+        # Half of what lies on zeroes is a header of zeroes.
         found = 0 if kind in (Mismatch.ZEROED, Mismatch.HEADER) else self.number(self.read)
-        belongs = self.field(self.read, OFFSET) if kind is Mismatch.MISPLACED else -1
-        first, bits = self.place + wrong[0][0], sum(count for _, count in wrong)
-        return kind, self.place, len(self.written), first, bits, self.number(self.written), found, belongs
+        belongs = -1
+        if kind is Mismatch.MISPLACED:
+            first, belongs = MISPLACED_BYTE, self.field(self.read, OFFSET)
+        return kind, self.place, len(self.written), self.place + first, bits, self.number(self.written), found, belongs
 
     def number(self, data: bytes) -> int:
         return self.field(data, NUMBERIO[self.shape.layout])
@@ -147,37 +155,92 @@ class Unit:
         return int.from_bytes(data[at], "little")
 
 
-def units(bench: Bench, shape: Shape) -> list[Unit]:
-    """All that the job wrote, by header."""
-    written = bench.disk.intended.read_bytes()
-    read = bench.disk.path.read_bytes()
-    places = range(shape.start, shape.start + SIZE, shape.unit)
-    pieces = [(place, slice(place, place + shape.unit)) for place in places]
-    return [Unit(shape, place, written[at], read[at]) for place, at in pieces if any(written[at])]
+class Trial:
+    """A disk made ready, damaged in some units, and a job on it."""
+
+    def __init__(self, bench: Bench, shape: Shape, over: Over) -> None:
+        self.bench = bench
+        self.shape = shape
+        bench.prepare(over, **shape.earlier)
+        self.before = bench.disk.intended.read_bytes()
+        count = SIZE // shape.unit
+        # Some way into the job, and apart from each other.
+        numbers = range(2, count) if count < 16 else range(12, count, max(count // 8, 1))
+        self.hurt = [shape.start + number * shape.unit for number in numbers]
+        self.shift = (2 if count < 16 else 9) * shape.unit
+        """How far before them others are that may be hit by what goes astray."""
+
+    def units(self) -> list[Unit]:
+        """All that the job wrote, by header."""
+        written, read = self.bench.disk.intended.read_bytes(), self.bench.disk.path.read_bytes()
+        unit, start = self.shape.unit, self.shape.start
+        places = [(place, slice(place, place + unit)) for place in range(start, start + SIZE, unit)]
+        return [
+            Unit(self.shape, place, written[at], read[at]) for place, at in places if written[at] != self.before[at]
+        ]
+
+    def check(self, done: Ran, kind_of: Callable[[Unit], Mismatch]) -> int:
+        """Every damaged unit is reported once and right, and no other; how many are."""
+        damaged = [unit for unit in self.units() if unit.is_damaged]
+        assert sorted(as_tuple(it) for it in done.mismatches) == sorted(
+            unit.expected(kind_of(unit)) for unit in damaged
+        )
+        assert sum(done.counts.values()) == len(damaged)
+        return len(damaged)
 
 
 def as_tuple(it: MismatchRecord) -> tuple[Any, ...]:
     return it.kind, it.offset, it.length, it.first_byte, it.wrong_bits, it.expected, it.found, it.found_offset
 
 
-def check(bench: Bench, shape: Shape, done: Ran, kind: Mismatch) -> list[Unit]:
-    """Every damaged unit is reported once and right, and no other."""
-    damaged = [unit for unit in units(bench, shape) if unit.is_damaged]
-    assert sorted(as_tuple(it) for it in done.mismatches) == [unit.expected(kind) for unit in damaged]
-    assert done.counts == ({kind: len(damaged)} if damaged else {})
-    return damaged
+def skip_what_is_not_seen(shape: Shape, way: Way) -> None:
+    if shape.reads_through_cache and way.is_late:
+        pytest.skip("the page cache has not forgotten what was written")
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_damage_is_found_in_its_unit(bench: Bench, fault: Fault, shape: Shape, way: Way) -> None:
-    if shape.reads_through_cache and way.is_late:
-        pytest.skip("the page cache has not forgotten what was written")
-    count = SIZE // shape.unit
-    hurt = [shape.start + number * shape.unit for number in range(2, count, max(count // 8, 1))]
-    bench.prepare(fault.over, **shape.options, rw="write")
-    for place in hurt:
+    skip_what_is_not_seen(shape, way)
+    trial = Trial(bench, shape, fault.over)
+    for place in trial.hurt:
         fault.does(bench.disk, place, shape.unit)
     done = bench.verified(way, **shape.options)
-    assert len(check(bench, shape, done, fault.kind)) >= len(hurt) // 3
+    assert trial.check(done, lambda _: fault.kind) >= len(trial.hurt) // 3
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.name != "a backlog at random"], ids=str)
+@pytest.mark.parametrize("over", ["older", "zeroes"])
+def test_a_stray_write_wrongs_two_units(bench: Bench, over: Over, shape: Shape, way: Way) -> None:
+    skip_what_is_not_seen(shape, way)
+    trial = Trial(bench, shape, over)
+    for place in trial.hurt:
+        bench.disk.misdirect(place, shape.unit, place - trial.shift)
+    done = bench.verified(way, **shape.options)
+    own = Mismatch.STALE if over == "older" else Mismatch.ZEROED
+    found = trial.check(done, lambda unit: own if unit.place in trial.hurt else Mismatch.MISPLACED)
+    assert found >= len(trial.hurt) // 2
+    assert done.counts[Mismatch.MISPLACED]
+
+
+@pytest.mark.parametrize("way", [*WAYS[:2], WAYS[3]], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"io_size": 3 * SIZE},
+        {"rw": "randwrite", "norandommap": 1, "io_size": 3 * SIZE},
+        {"rw": "randwrite", "norandommap": 1, "io_size": 3 * SIZE, "verify_header": "fio-2.2"},
+        {"bs": 4 * BLOCK, "verify_interval": BLOCK, "io_size": 3 * SIZE},
+    ],
+    ids=str,
+)
+def test_a_write_lost_over_another_of_the_same_run_is_stale(bench: Bench, options: dict[str, Any], way: Way) -> None:
+    """Both are of one run: only the generation tells them apart."""
+    shape = Shape(name="", options=options)
+    trial = Trial(bench, shape, "older")
+    for place in trial.hurt:
+        bench.disk.drop_writes(place, BLOCK, skip=1)
+    done = bench.verified(way, **options)
+    assert trial.check(done, lambda _: Mismatch.STALE) >= len(trial.hurt) // 2
