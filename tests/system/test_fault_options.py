@@ -9,14 +9,19 @@ import pytest
 from fault_disk import FaultDisk
 from fault_matrix import BLOCK, BLOCKS, MISPLACED_BYTE, SIZE, Bench, Over, Ran, Way
 
+from iovigil.engines.checksum_types import FIELD_SIZES
 from iovigil.engines.stats import Mismatch, MismatchRecord
 
 pytestmark = [pytest.mark.requires_fuse, pytest.mark.requires_loop]
 
 KIB = 1024
+CHECKSUMS = [name for name, size in FIELD_SIZES.items() if size]
 HEADERS = {"fio-3.41": 48, "fio-2.2": 40}
 NUMBERIO = {"fio-3.41": slice(32, 40), "fio-2.2": slice(34, 36)}
 OFFSET = slice(16, 24)
+
+
+PATTERN, OTHER_PATTERN = "0x1234567890abcdef", "0xfedcba"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,14 @@ class Shape:
     def earlier(self) -> dict[str, Any]:
         """Options of an earlier run over the same region, with headers in the same places."""
         kept = ("bs", "verify", "verify_header", "verify_interval", "verify_offset", "offset")
-        return {name: self.options[name] for name in kept if name in self.options}
+        earlier = {name: self.options[name] for name in kept if name in self.options}
+        if "verify_pattern" in self.options:
+            earlier["verify_pattern"] = OTHER_PATTERN
+        return earlier
+
+    @property
+    def header_at(self) -> int:
+        return int(self.options.get("verify_offset", 0))
 
     @property
     def layout(self) -> str:
@@ -61,8 +73,24 @@ SHAPES = [
     Shape(name="twice over", options={"io_size": 2 * SIZE}),
     Shape(name="an offset", options={"offset": 3 * BLOCK}, start=3 * BLOCK),
     Shape(name="fio 2.2", options={"verify_header": "fio-2.2"}),
+    Shape(name="a header within", options={"verify_offset": 1000}),
+    Shape(name="a header within its interval", options={"verify_offset": 300, "verify_interval": KIB}, unit=KIB),
     Shape(name="blocks of 64 KiB", options={"bs": 64 * KIB}, unit=64 * KIB),
 ]
+
+CONTENTS = [
+    *(Shape(name=name, options={"verify": name}) for name in CHECKSUMS),
+    *(Shape(name=f"{name} of fio 2.2", options={"verify": name, "verify_header": "fio-2.2"}) for name in CHECKSUMS),
+    Shape(name="pattern_hdr", options={"verify": "pattern_hdr", "verify_pattern": PATTERN}),
+    Shape(name="pattern_hdr with offsets", options={"verify": "pattern_hdr", "verify_pattern": f"{PATTERN}%o"}),
+    Shape(
+        name="pattern_hdr in intervals",
+        options={"verify": "pattern_hdr", "verify_pattern": PATTERN, "verify_interval": KIB},
+        unit=KIB,
+    ),
+    Shape(name="crc32c over a pattern", options={"verify": "crc32c", "verify_pattern": PATTERN}),
+]
+"""What is under the header: each with the option that asks for it."""
 
 WAYS = [
     Way("psync", True, "fuse"),
@@ -78,12 +106,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield made
 
 
-Break = Callable[[FaultDisk, int, int], None]
+Break = Callable[[FaultDisk, Shape, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is done to some units, given the place and length of each."""
+    """What is done to some units, given the place of each."""
 
     name: str
     does: Break
@@ -94,26 +122,33 @@ class Fault:
         return f"{self.name} over {self.over}"
 
 
-def flipped(byte: int) -> Break:
-    """One bit of a byte of the unit; from its end where that is negative."""
-    return lambda disk, place, length: disk.flip(place + byte % length, 3)
+def flipped(disk: FaultDisk, shape: Shape, place: int) -> None:
+    disk.flip(place + shape.unit - 100, 3)
 
 
-def lost(disk: FaultDisk, place: int, length: int) -> None:
-    disk.drop_writes(place, length)
+def flipped_in_the_header(disk: FaultDisk, shape: Shape, place: int) -> None:
+    disk.flip(place + shape.header_at + 9, 3)
 
 
-def torn(disk: FaultDisk, place: int, length: int) -> None:
-    disk.tear(place, length, length // 2)
+def flipped_in_the_checksum(disk: FaultDisk, shape: Shape, place: int) -> None:
+    disk.flip(place + HEADERS[shape.layout], 6)
 
 
-def zeroed(disk: FaultDisk, place: int, length: int) -> None:
-    disk.zero(place, length)
+def lost(disk: FaultDisk, shape: Shape, place: int) -> None:
+    disk.drop_writes(place, shape.unit)
+
+
+def torn(disk: FaultDisk, shape: Shape, place: int) -> None:
+    disk.tear(place, shape.unit, shape.unit // 2)
+
+
+def zeroed(disk: FaultDisk, shape: Shape, place: int) -> None:
+    disk.zero(place, shape.unit)
 
 
 FAULTS = [
-    Fault(name="flip of data", does=flipped(-100), over="zeroes", kind=Mismatch.CHECKSUM),
-    Fault(name="flip in the header", does=flipped(9), over="older", kind=Mismatch.HEADER),
+    Fault(name="flip of data", does=flipped, over="zeroes", kind=Mismatch.CHECKSUM),
+    Fault(name="flip in the header", does=flipped_in_the_header, over="older", kind=Mismatch.HEADER),
     Fault(name="lost", does=lost, over="zeroes", kind=Mismatch.ZEROED),
     Fault(name="lost", does=lost, over="older", kind=Mismatch.STALE),
     Fault(name="torn", does=torn, over="zeroes", kind=Mismatch.TORN),
@@ -144,15 +179,14 @@ class Unit:
         found = 0 if kind in (Mismatch.ZEROED, Mismatch.HEADER) else self.number(self.read)
         belongs = -1
         if kind is Mismatch.MISPLACED:
-            first, belongs = MISPLACED_BYTE, self.field(self.read, OFFSET)
+            first, belongs = self.shape.header_at + MISPLACED_BYTE, self.field(self.read, OFFSET)
         return kind, self.place, len(self.written), self.place + first, bits, self.number(self.written), found, belongs
 
     def number(self, data: bytes) -> int:
         return self.field(data, NUMBERIO[self.shape.layout])
 
-    @staticmethod
-    def field(data: bytes, at: slice) -> int:
-        return int.from_bytes(data[at], "little")
+    def field(self, data: bytes, at: slice) -> int:
+        return int.from_bytes(data[self.shape.header_at :][at], "little")
 
 
 class Trial:
@@ -205,7 +239,7 @@ def test_damage_is_found_in_its_unit(bench: Bench, fault: Fault, shape: Shape, w
     skip_what_is_not_seen(shape, way)
     trial = Trial(bench, shape, fault.over)
     for place in trial.hurt:
-        fault.does(bench.disk, place, shape.unit)
+        fault.does(bench.disk, shape, place)
     done = bench.verified(way, **shape.options)
     assert trial.check(done, lambda _: fault.kind) >= len(trial.hurt) // 3
 
@@ -244,3 +278,19 @@ def test_a_write_lost_over_another_of_the_same_run_is_stale(bench: Bench, option
         bench.disk.drop_writes(place, BLOCK, skip=1)
     done = bench.verified(way, **options)
     assert trial.check(done, lambda _: Mismatch.STALE) >= len(trial.hurt) // 2
+
+
+@pytest.mark.parametrize("shape", CONTENTS, ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [*FAULTS, Fault(name="flip of the checksum", does=flipped_in_the_checksum, over="older", kind=Mismatch.CHECKSUM)],
+    ids=str,
+)
+def test_damage_is_found_by_every_checksum(bench: Bench, fault: Fault, shape: Shape) -> None:
+    if shape.options["verify"] == "crc7" and fault.kind is Mismatch.TORN:
+        pytest.skip("one in 128 of other contents has the same checksum")
+    trial = Trial(bench, shape, fault.over)
+    for place in trial.hurt:
+        fault.does(bench.disk, shape, place)
+    done = bench.verified(WAYS[0], **shape.options)
+    assert trial.check(done, lambda _: fault.kind) == len(trial.hurt)
