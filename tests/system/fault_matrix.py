@@ -331,8 +331,11 @@ class Ran(NamedTuple):
     page: StatsPage
 
 
-def ran(paths: Sequence[Path], direct: bool, **written: Any) -> Ran:
-    """Run a job in this process: the devices are ours, and the guard would let nobody write to a raw one."""
+def ran(paths: Sequence[Path], direct: bool, most: int = DISK_SIZE, **written: Any) -> Ran:
+    """Run a job in this process: the devices are ours, and the guard would let nobody write to a raw one.
+
+    `most` is how much of each file it may use.
+    """
     options = job_options(direct=int(direct), **written)
     page = StatsPage.create()
     late = threading.Timer(DEADLINE_S, page.request_stop)
@@ -343,7 +346,7 @@ def ran(paths: Sequence[Path], direct: bool, **written: Any) -> Ran:
         for path in paths:
             fd = os.open(path, os.O_RDWR | (os.O_DIRECT if direct else 0))
             opened.callback(os.close, fd)
-            files.append((fd, os.lseek(fd, 0, os.SEEK_END)))
+            files.append((fd, min(most, os.lseek(fd, 0, os.SEEK_END))))
         Job(options.native(), page, files).run()
         assert late.is_alive(), f"not over within {DEADLINE_S:g} s"
     counts = {kind: page.mismatch(kind) for kind in Mismatch if page.mismatch(kind)}
