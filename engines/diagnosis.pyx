@@ -200,9 +200,13 @@ cdef void diagnose_straight(const verify_format *form, char *unit, uint32_t leng
         answer.is_expected_known = numberio > 0
         return
     if offset_of(unit, header_size, offset) != offset:
+        answer.found_offset = <int64_t>offset_of(unit, header_size, offset)
+        if is_torn(&found):
+            # Its head alone is of another place.
+            answer.kind = Mismatch.TORN
+            return
         answer.kind = Mismatch.MISPLACED
         answer.first_byte = 16
-        answer.found_offset = <int64_t>offset_of(unit, header_size, offset)
         answer.wrong_bits = found.wrong_bits if numberio else -1
         answer.is_expected_known = numberio > 0
         return

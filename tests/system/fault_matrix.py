@@ -199,6 +199,28 @@ def misdirected() -> list[Case]:
             wrong=(Wrong(kind=Mismatch.MISPLACED, found=newer(SOURCE), found_offset=SOURCE * BLOCK),),
             why="A good block, of another place.",
         ),
+        Case(
+            fault="the first sector comes from the place of another block",
+            breaks=lambda disk: disk.misdirect(PLACE, 512, SOURCE * BLOCK, "read"),
+            wrong=(Wrong(kind=Mismatch.TORN, found=newer(SOURCE), found_offset=SOURCE * BLOCK),),
+            why="Its header is of another place, and the rest is not.",
+        ),
+        Case(
+            fault="the last sector comes from the place of another block",
+            breaks=lambda disk: disk.misdirect(PLACE + 3584, 512, SOURCE * BLOCK + 3584, "read"),
+            wrong=(Wrong(kind=Mismatch.TORN, found=newer(AT)),),
+            why="Part of the write is there.",
+        ),
+        Case(
+            fault="all but the last sector of a write goes to the place of another block",
+            breaks=lambda disk: disk.misdirect(PLACE, 3584, VICTIM * BLOCK),
+            over="older",
+            wrong=(
+                Wrong(kind=Mismatch.TORN, block=VICTIM, found=newer(AT), found_offset=PLACE),
+                Wrong(kind=Mismatch.TORN, found=older(AT)),
+            ),
+            why="Of both places part is what should be there.",
+        ),
     ]
 
 
