@@ -277,6 +277,10 @@ def short(operation: Literal["read", "write"], most: int, devices: tuple[str, ..
 
 CASES = [
     *(
+        Case(fault="nothing is wrong", breaks=lambda _: None, over=over, says="nothing", why="Good data are good.")
+        for over, _ in OVERS
+    ),
+    *(
         flipped(byte, bit, "read")
         for byte, bit in ((0, 0), (4, 3), (8, 7), (16, 5), (47, 1), (49, 2), (52, 0), (4095, 7))
     ),

@@ -30,8 +30,8 @@ def told(record: MismatchRecord) -> tuple[Any, ...]:
     return record.kind, first, record.wrong_bits, record.found, record.found_offset
 
 
-ACTUAL = -2
-"""What the disk itself says."""
+MANY = -2
+"""Bits, of which one half is right by chance."""
 
 Known = tuple[Mismatch, int, int, int, int]
 LATER: list[tuple[str, Callable[[FaultDisk], None], Known | None]] = [
@@ -41,9 +41,9 @@ LATER: list[tuple[str, Callable[[FaultDisk], None], Known | None]] = [
     ("flip in the header", lambda disk: disk.flip(PLACE + 9, 5), (Mismatch.HEADER, 9, 1, 0, -1)),
     ("lost", lambda disk: disk.drop_writes(PLACE, BLOCK), None),
     ("zeroed", lambda disk: disk.zero(PLACE, BLOCK), (Mismatch.ZEROED, 0, -1, 0, -1)),
-    ("torn", lambda disk: disk.tear(PLACE, BLOCK, 2048), (Mismatch.TORN, 2048, ACTUAL, newer(AT), -1)),
+    ("torn", lambda disk: disk.tear(PLACE, BLOCK, 2048), (Mismatch.TORN, 2048, MANY, newer(AT), -1)),
     # By its header it is the older write, of which all but the first sector is missing.
-    ("head lost", lambda disk: disk.drop_writes(PLACE, 512), (Mismatch.TORN, 512, ACTUAL, older(AT), -1)),
+    ("head lost", lambda disk: disk.drop_writes(PLACE, 512), (Mismatch.TORN, 512, MANY, older(AT), -1)),
     ("head zeroed", lambda disk: disk.zero(PLACE, 512), (Mismatch.HEADER, -1, -1, 0, -1)),
     (
         "misread",
@@ -68,11 +68,12 @@ def test_a_later_job_tells_what_the_blocks_themselves_tell(
     (record,) = done.mismatches
     assert (record.offset, record.length, record.expected) == (PLACE, BLOCK, 0)
     kind, first, bits, found, belongs = told(record)
-    assert (kind, first, found, belongs) == (expected[0], expected[1], *expected[3:])
-    if expected[2] == ACTUAL:
+    assert (kind, found, belongs) == (expected[0], *expected[3:])
+    if expected[2] == MANY:
         assert bits > 4000
+        assert first in range(expected[1], expected[1] + 4)  # some bytes of both writes are the same by chance
     else:
-        assert bits == expected[2]
+        assert (first, bits) == expected[1:3]
 
 
 WITHOUT_HEADERS: list[tuple[str, Callable[[FaultDisk], None], dict[int, Mismatch]]] = [

@@ -20,6 +20,7 @@ from typing import Any
 import reliability_page
 from engine_runs import MIB, job_options
 
+from iovigil.engines.checksum_types import FIELD_SIZES
 from iovigil.engines.io.base import EngineUnavailable
 from iovigil.engines.job import Job
 from iovigil.engines.quantities import parse_size
@@ -29,6 +30,8 @@ GB = 10**9
 
 # What is read again after it was written: a check costs a fraction of a write.
 AGAIN = 8
+
+PATTERN = "0x1234567890abcdef%o"
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "in order, 64 KiB": {"rw": "write", "bs": "64k"},
@@ -52,8 +55,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
                                "is_drawn": True},
     "passes one over another": {"rw": "randwrite", "bs": "64k", "loops": 2, "ioengine": "libaio", "iodepth": 16},
     "the layout of fio 2.2": {"rw": "write", "bs": "64k", "verify_header": "fio-2.2"},
+    "headers within their blocks": {"rw": "randwrite", "bs": "64k", "verify_offset": 1000},
+    "a pattern behind headers": {"rw": "write", "bs": "64k", "verify": "pattern_hdr", "verify_pattern": PATTERN},
+    "a pattern with offsets alone": {"rw": "randwrite", "bs": "64k", "verify": "pattern", "verify_pattern": PATTERN},
+    **{name: {"rw": "randwrite", "bs": "64k", "verify": name, "ioengine": "io_uring", "iodepth": 4}
+       for name in ("xxhash", "crc32", "crc64")},
+    **{name: {"rw": "randwrite", "bs": "64k", "verify": name, "is_slow": True}
+       for name in FIELD_SIZES if FIELD_SIZES[name] and name not in ("crc32c", "xxhash", "crc32", "crc64")},
 }  # fmt: skip
-"""`is_drawn`: not all of the file is written, so that a later job has no place that is sure to hold a block."""
+"""`is_drawn`: not all of the file is written, so that a later job has no place that is sure to hold a block.
+`is_slow`: a checksum that costs more than the rest; an eighth of the file is enough."""
 
 
 @dataclass
@@ -120,12 +131,15 @@ class Soak:
                     self._begun += 1
                 name = list(OPTIONS)[number % len(OPTIONS)]
                 self.write_and_read_again(fd, name, number)
+                if number % len(OPTIONS) == 0:
+                    print(f"{self.verified / GB:.0f} of {self.wanted / GB:.0f} GB", file=sys.stderr)
 
     def write_and_read_again(self, fd: int, name: str, number: int) -> None:
         options = dict(OPTIONS[name])
-        is_drawn = options.pop("is_drawn", False)
+        is_drawn, is_slow = options.pop("is_drawn", False), options.pop("is_slow", False)
+        options["size"] = self.size // 8 if is_slow else self.size
         self.job(fd, name, {**options, "randseed": number + 1})
-        if is_drawn or self.wrong:
+        if is_drawn or is_slow or self.wrong:
             return
         again = {key: value for key, value in options.items() if key not in ("loops", "verify_backlog_batch")}
         again |= {"rw": options["rw"].replace("write", "read"), "verify_backlog": 0, "loops": AGAIN}
@@ -134,7 +148,7 @@ class Soak:
     def job(self, fd: int, name: str, options: dict[str, Any]) -> None:
         page = StatsPage.create()
         start = time.monotonic()
-        written = {"verify": "crc32c", "size": self.size, "invalidate": 0, **options}
+        written = {"verify": "crc32c", "invalidate": 0, **options}
         Job(job_options(**written).native(), page, [(fd, self.size)]).run()
         with self._lock:
             self.accounts[name].add(page, time.monotonic() - start)
