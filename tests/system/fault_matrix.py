@@ -472,7 +472,7 @@ def render(results: Results) -> str:
     """The table, in Markdown."""
     right, all_of_them = (sum(column) for column in zip(*results.values(), strict=True))
     lines = [
-        f"{len(CASES)} faults, met by psync, libaio and io_uring, past the page cache and through it, on a file that",
+        f"{len(CASES)} cases, each by psync, libaio and io_uring, past the page cache and through it, on a file that",
         f"FUSE serves and on a loop device above it: {right} of {all_of_them} came out as they should.",
         "",
         "| fault | what stood there before | reported | why | right |",
