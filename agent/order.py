@@ -10,6 +10,7 @@ import msgspec
 
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.engine_location import engine_location
+from iovigil.engines import verify_state
 from iovigil.engines.options import JobOptions
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ def order_of(
     names: Sequence[str] = (),
     flow: tuple[int, int] | None = None,
     file_bytes: int = 0,
+    state_directory: str | None = None,
 ) -> dict[str, Any]:
     """The order for a job on these targets; `number` is its place among the jobs of its session, from 1.
 
     `names` is what an iolog calls them, `flow` the descriptor of the page that the jobs of a flow share and this
-    job's place there.
+    job's place there. Verify state files are kept in `state_directory`; without one there are none.
     """
     options = msgspec.structs.replace(options, ioengine=engine)
     if engine == "cpuio" and not options.size:
@@ -56,12 +58,20 @@ def order_of(
         "number": number,
         "flow": flow,
         # One target that everything is replayed on answers to any name.
+        "verify_state": state_file(options, state_directory, number),
         "names": None if options.replay_redirect else [*names],
         "targets": [*targets],
         "engine": engine_location(engine),
         "options": options.native(),
         "limits": limits(options, file_bytes or sum(wanted["size"] for wanted in targets), allowance_s),
     }
+
+
+def state_file(options: JobOptions, directory: str | None, number: int) -> tuple[str, str, int] | None:
+    """Path of the verify state file, and the name and the index of the job that are told in it."""
+    if directory is None or options.verify == "none":
+        return None
+    return verify_state.path_of(directory, options.name, number - 1), options.name, number - 1
 
 
 def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> TargetOrder:

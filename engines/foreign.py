@@ -45,9 +45,6 @@ UNSUPPORTED: Final[Mapping[str, Unsupported]] = {
     "verify_offset": Unsupported(NOT_YET, OFF),
     "verify_pattern": Unsupported(NOT_YET),
     "verify_pattern_interval": Unsupported(NOT_YET, OFF),
-    "verify_policy": Unsupported(NOT_YET),
-    "verify_state_load": Unsupported(NOT_YET, OFF),
-    "verify_state_save": Unsupported(NOT_YET, OFF),
     "write_barrier": Unsupported("asks for what Linux no longer has: use fsync or fdatasync", OFF),
     "write_hint": Unsupported("is not supported", ("none",)),
     # Zoned block devices.
