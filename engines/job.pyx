@@ -147,7 +147,8 @@ cdef class Job(PreparedJob):
             random=(is_wide, self.random_words()),
             seed=self.seed if has_choices and not is_fios else 0,
             file_count=self.targets.count,
-            open_numbers=[*in_flight, *failed],
+            in_flight=in_flight,
+            failed=failed,
             places=self.outcomes.places(),
         )
         try:

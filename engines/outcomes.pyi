@@ -1,4 +1,4 @@
-from collections.abc import Buffer, Iterable
+from collections.abc import Iterable
 from typing import final
 
 @final
@@ -20,8 +20,8 @@ class Outcomes:
 class Vouched:
     """What a verify state file says of the writes that a job is to check."""
 
-    def take(self, count: int, open_numbers: Iterable[int] | None, places: Buffer, depth: int) -> None:
+    def take(self, count: int, open_numbers: Iterable[int] | None, places: bytes, depth: int) -> None:
         """Go by a file: `open_numbers` are of writes that were in flight or failed."""
 
-def checksum(data: Buffer) -> int:
+def checksum(data: bytes) -> int:
     """CRC-32C as verify state files hold it."""

@@ -218,7 +218,8 @@ cdef class PreparedJob:
         elif state.seed not in (0, seed):
             raise SetupError(f"verify_state_load: {path} is of a job with another randseed or number: its choices "
                              f"were others")
-        self.vouched.take(state.writes, state.open_numbers, state.places, state.depth)
+        open_numbers = None if state.version == verify_state.WITH_PLACES else [*state.in_flight, *state.failed]
+        self.vouched.take(state.writes, open_numbers, state.places, state.depth)
         return seed
 
     cdef void limit_depth(self, uint32_t depth) noexcept nogil:

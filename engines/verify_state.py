@@ -30,17 +30,8 @@ class VerifyState:
     """What a verify state file holds."""
 
     __slots__ = (
-        "depth",
-        "file_count",
-        "index",
-        "name",
-        "open_numbers",
-        "places",
-        "random",
-        "seed",
-        "version",
-        "writes",
-    )
+        "depth", "failed", "file_count", "in_flight", "index", "name", "places", "random", "seed", "version", "writes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,11 +44,12 @@ class VerifyState:
         random: "tuple[bool, bytes]" = (False, b""),
         seed: int = 0,
         file_count: int = 1,
-        open_numbers: "Iterable[int] | None" = None,
+        in_flight: "Iterable[int]" = (),
+        failed: "Iterable[int]" = (),
         places: bytes = b"",
     ) -> None:
-        """`open_numbers` are of writes in flight and of those that failed: None in a file `WITH_PLACES`, which has
-        packed pairs of (file, offset) instead. `random` is the generator's state, `seed` the job's where it is told.
+        """`in_flight` and `failed` are numbers of writes; a file `WITH_PLACES` has packed pairs of (file, offset)
+        instead. `random` is the generator's state, `seed` the job's where it is told.
         """
         self.version = version
         self.depth = depth
@@ -67,7 +59,8 @@ class VerifyState:
         self.random = random
         self.seed = seed
         self.file_count = file_count
-        self.open_numbers = None if open_numbers is None else tuple(open_numbers)
+        self.in_flight = tuple(in_flight)
+        self.failed = tuple(failed)
         self.places = places
 
 
@@ -92,8 +85,7 @@ def encode(state: VerifyState) -> bytes:
         body += state.places.ljust(16 * state.depth * state.file_count, b"\0")
     else:
         body = NUMBERS.pack(state.depth, state.writes, state.index, random, cut(state.name))
-        numbers = list(state.open_numbers or ())
-        numbers += [NONE] * (state.depth - len(numbers))
+        numbers = [*state.in_flight, *[NONE] * (state.depth - len(state.in_flight)), *state.failed]
         body += struct.pack(f"<{len(numbers)}Q", *numbers)
     return HEAD.pack(state.version, len(body), checksum(body)) + body
 
@@ -105,6 +97,7 @@ def decode(data: bytes) -> VerifyState:
     version, size, found = HEAD.unpack_from(data)
     if version not in (WITH_PLACES, WITH_NUMBERS):
         raise ValueError(f"version {version} is none that is known: {WITH_PLACES} and {WITH_NUMBERS} are")
+    numbers: tuple[int, ...] = ()
     body = data[HEAD.size : HEAD.size + size]
     layout = PLACES if version == WITH_PLACES else NUMBERS
     if len(body) < size or size < layout.size:
@@ -116,11 +109,11 @@ def decode(data: bytes) -> VerifyState:
         count, depth, file_count, writes, index, random, name = layout.unpack_from(body)
         if not depth or not file_count or 16 * count > len(rest):
             raise ValueError("it is corrupt: it has no room for what it counts")
-        open_numbers, places = None, rest[: 16 * count]
+        places = rest[: 16 * count]
     else:
         depth, writes, index, random, name = layout.unpack_from(body)
         numbers = struct.unpack(f"<{len(rest) // 8}Q", rest[: len(rest) // 8 * 8])
-        open_numbers, places = [number for number in numbers if number != NONE], b""
+        places = b""
         file_count = 0  # not told
     is_wide, words, seed = RANDOM.unpack(random)
     return VerifyState(
@@ -132,7 +125,8 @@ def decode(data: bytes) -> VerifyState:
         random=(bool(is_wide), words),
         seed=seed,
         file_count=file_count,
-        open_numbers=open_numbers,
+        in_flight=[number for number in numbers[:depth] if number != NONE],
+        failed=[number for number in numbers[depth:] if number != NONE],
         places=places,
     )
 
