@@ -86,14 +86,14 @@ def test_a_changed_file_is_never_believed(state: VerifyState, data: st.DataObjec
     good = bytearray(encode(state))
     at = data.draw(st.integers(0, len(good) - 1))
     good[at] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(ValueError, match="version|corrupt|short|no verify state"):
+    with pytest.raises(ValueError, match=r"version|corrupt|short|no verify state"):
         decode(bytes(good))
 
 
 @given(states, st.data())
 def test_a_file_that_is_cut_short_is_never_believed(state: VerifyState, data: st.DataObject) -> None:
     good = encode(state)
-    with pytest.raises(ValueError, match="version|corrupt|short|no verify state"):
+    with pytest.raises(ValueError, match=r"version|corrupt|short|no verify state"):
         decode(good[: data.draw(st.integers(0, len(good) - 1))])
 
 
