@@ -10,7 +10,6 @@ import msgspec
 
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.engine_location import engine_location
-from iovigil.engines import verify_state
 from iovigil.engines.options import JobOptions
 
 if TYPE_CHECKING:
@@ -58,20 +57,13 @@ def order_of(
         "number": number,
         "flow": flow,
         # One target that everything is replayed on answers to any name.
-        "verify_state": state_file(options, state_directory, number),
+        "verify_state": None if state_directory is None else (state_directory, options.name, number - 1),
         "names": None if options.replay_redirect else [*names],
         "targets": [*targets],
         "engine": engine_location(engine),
         "options": options.native(),
         "limits": limits(options, file_bytes or sum(wanted["size"] for wanted in targets), allowance_s),
     }
-
-
-def state_file(options: JobOptions, directory: str | None, number: int) -> tuple[str, str, int] | None:
-    """Path of the verify state file, and the name and the index of the job that are told in it."""
-    if directory is None or options.verify == "none":
-        return None
-    return verify_state.path_of(directory, options.name, number - 1), options.name, number - 1
 
 
 def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> TargetOrder:

@@ -70,7 +70,7 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
         len(targets) == 1 and targets[0]["kind"] == "file" and not targets[0]["fill_device"] and not writes_logs
     )
     file_bytes = targets[0]["size"] if is_bounded else 0
-    if is_bounded and order["verify_state"]:
+    if is_bounded and order["verify_state"] and order["options"]["verify"] != "none":
         file_bytes = max(file_bytes, STATE_FILE_BYTES)
     process.limit(limits["memory_bytes"], limits["cpu_s"], file_bytes)
     stop_on_sigterm(page)

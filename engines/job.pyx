@@ -128,7 +128,8 @@ cdef class Job(PreparedJob):
         """Tell a later job what was written. That it cannot be told is a warning: the job itself has not failed."""
         from iovigil.engines import verify_state
 
-        path, name, index = self.state_file
+        _, name, index = self.state_file
+        path = verify_state.path_of(*self.state_file)
         version = verify_state.VERSIONS[self.state_header]
         writes, in_flight, failed = self.outcomes.numbers()
         if version == verify_state.WITH_PLACES:

@@ -62,7 +62,7 @@ cdef class PreparedJob:
     cdef Outcomes outcomes  # for the verify state file
     cdef bint keeps_outcomes
     cdef Vouched vouched  # taken from one
-    cdef tuple state_file  # its path, the job's name and index; None: the job has none
+    cdef tuple state_file  # its directory, the job's name and index; None: the job has none
     cdef str state_header  # verify_header
     cdef uint64_t seed
     cdef list state_notes

@@ -54,7 +54,7 @@ cdef class PreparedJob:
         of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
         `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
         replayed on one file whatever it says; `location` where the engine is, when it is none of ours; `state_file`
-        the path of the verify state file, the job's name and its index there.
+        the directory of the verify state file, the job's name and its index.
         """
         self.stats = stats
         self.page = stats.page
@@ -203,7 +203,8 @@ cdef class PreparedJob:
             return seed
         from iovigil.engines import verify_state
 
-        path, name, _ = self.state_file
+        _, name, _ = self.state_file
+        path = verify_state.path_of(*self.state_file)
         state = verify_state.load(path)
         if state.file_count not in (0, self.targets.count):
             raise SetupError(f"verify_state_load: {path} is of a job with {state.file_count} files, "

@@ -18,6 +18,7 @@ from iovigil.engines.stats import Counter, StatsPage
 from iovigil.engines.verify_state import NONE, WITH_NUMBERS, WITH_PLACES, VerifyState, decode, encode, load, path_of
 
 READ, WRITE = 0, 1
+STATE = "local-j-0-verify.state"
 BLOCK = 4096
 BLOCKS = 64
 HEADERS = ["fio-2.2", "fio-3.41"]
@@ -144,7 +145,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def run(path: Path, disk: Disk, error: int = 0, **options: Any) -> Job:
     job = Job(
         JobOptions(**{**BASE, **options}).native(), StatsPage.create(), disk.files, 1, None, (), disk.location,
-        (str(path), options.get("name", "j"), 0),
+        (str(path.parent), options.get("name", "j"), 0),
     )  # fmt: skip
     job.run()
     assert job.stats.error == error, job.stats.text
@@ -174,12 +175,12 @@ def test_no_more_is_checked_than_was_written(
     tmp_path: Path, header: str, order: str, iodepth: int, files: int, way: dict[str, Any]
 ) -> None:
     disk = Disk([BLOCK * BLOCKS] * files, iodepth, whims=5 if iodepth > 1 else 0)
-    run(tmp_path / "s", disk, rw=f"{order}write", iodepth=iodepth, verify_header=header, number_ios=41)
-    state = load(str(tmp_path / "s"))
+    run(tmp_path / STATE, disk, rw=f"{order}write", iodepth=iodepth, verify_header=header, number_ios=41)
+    state = load(str(tmp_path / STATE))
     assert (state.writes, state.version) == (41, verify_state.VERSIONS[header])
     places = written(disk)
     rw = f"{order}write" if way else f"{order}read"
-    assert checked(tmp_path / "s", disk, rw=rw, iodepth=iodepth, **way) == set(places)
+    assert checked(tmp_path / STATE, disk, rw=rw, iodepth=iodepth, **way) == set(places)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["verify_only", "read"])
@@ -188,7 +189,7 @@ def test_writes_whose_outcome_is_open_are_left_out_in_every_loop(
     tmp_path: Path, loops: int, way: dict[str, Any]
 ) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    path = tmp_path / "s"
+    path = tmp_path / STATE
     run(path, disk, rw="randwrite", loops=loops)
     places = written(disk)[:BLOCKS]
     count = BLOCKS * (loops - 1) + 50
@@ -203,41 +204,42 @@ def test_writes_whose_outcome_is_open_are_left_out_in_every_loop(
 
 def test_what_was_written_again_after_a_failure_is_checked(tmp_path: Path) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    run(tmp_path / "s", disk, rw="write", loops=2)
-    verify_state.save(str(tmp_path / "s"), with_numbers(BLOCKS + 10, 3, 40))
+    run(tmp_path / STATE, disk, rw="write", loops=2)
+    verify_state.save(str(tmp_path / STATE), with_numbers(BLOCKS + 10, 3, 40))
     # 3 was written again by the second loop, 40 was not.
-    assert checked(tmp_path / "s", disk, rw="write", verify_only=True, loops=2) == set(written(disk)) - {
+    assert checked(tmp_path / STATE, disk, rw="write", verify_only=True, loops=2) == set(written(disk)) - {
         (0, 40 * BLOCK)
     }
 
 
 def test_a_torn_block_that_was_in_flight_is_no_corruption(tmp_path: Path) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    run(tmp_path / "s", disk, rw="write")
+    run(tmp_path / STATE, disk, rw="write")
     disk.contents[0][9 * BLOCK + 512 : 10 * BLOCK] = bytes(BLOCK - 512)
-    verify_state.save(str(tmp_path / "s"), with_numbers(10, 9))
-    assert len(checked(tmp_path / "s", disk, rw="write", verify_only=True)) == 9
-    verify_state.save(str(tmp_path / "s"), with_numbers(10))
-    run(tmp_path / "s", disk, errno.EILSEQ, rw="write", do_verify=True, verify_only=True, verify_state_load=True)
+    verify_state.save(str(tmp_path / STATE), with_numbers(10, 9))
+    assert len(checked(tmp_path / STATE, disk, rw="write", verify_only=True)) == 9
+    verify_state.save(str(tmp_path / STATE), with_numbers(10))
+    run(tmp_path / STATE, disk, errno.EILSEQ, rw="write", do_verify=True, verify_only=True, verify_state_load=True)
 
 
 @pytest.mark.parametrize("generator", ["auto", "tausworthe", "tausworthe64", "lfsr"])
 def test_choices_that_are_not_repeated_can_be_made_again(tmp_path: Path, generator: str) -> None:
     disk = Disk([BLOCK * BLOCKS])
     common: dict[str, Any] = {"rw": "randwrite", "randrepeat": False, "random_generator": generator}
-    run(tmp_path / "s", disk, number_ios=20, **common)
-    assert checked(tmp_path / "s", disk, verify_only=True, **common) == set(written(disk))
+    run(tmp_path / STATE, disk, number_ios=20, **common)
+    assert checked(tmp_path / STATE, disk, verify_only=True, **common) == set(written(disk))
 
 
 def test_the_file_of_another_job_is_refused(tmp_path: Path) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    path = tmp_path / "s"
+    path = tmp_path / STATE
     run(path, disk, rw="randwrite")
     check: dict[str, Any] = {"rw": "randwrite", "verify_only": True, "verify_state_load": True}
     with pytest.raises(SetupError, match="another randseed"):
         run(path, disk, randseed=7, **check)
+    other = path.rename(tmp_path / "local-other-0-verify.state")
     job = run(path, disk, do_verify=True, **{**check, "name": "other"})
-    assert job.notes == [f"verify_state_load: {path} was saved by a job of another name, j"]
+    assert job.notes == [f"verify_state_load: {other} was saved by a job of another name, j"]
     verify_state.save(str(path), with_places(5, [(0, 0), (1, 0)], file_count=2))
     with pytest.raises(SetupError, match="a job with 2 files, and this one has 1"):
         run(path, disk, **check)
@@ -251,12 +253,19 @@ def test_failed_writes_are_told_of(tmp_path: Path, header: str) -> None:
     disk = Disk([BLOCK * BLOCKS])
     # The file ends before the disk: the last eight writes fail.
     disk.sizes[0] = BLOCK * (BLOCKS - 8)
-    path = tmp_path / "s"
+    path = tmp_path / STATE
     files = [(-1, BLOCK * BLOCKS)]
     options = {**BASE, "rw": "randwrite", "verify_header": header, "continue_on_error": "write"}
     disk_ios = disk.ios
     job = Job(
-        JobOptions(**options).native(), StatsPage.create(), files, 1, None, (), failing(disk), (str(path), "j", 0)
+        JobOptions(**options).native(),
+        StatsPage.create(),
+        files,
+        1,
+        None,
+        (),
+        failing(disk),
+        (str(path.parent), "j", 0),
     )
     job.run()
     failed = [number for number, io in enumerate(disk_ios) if io.offset >= disk.sizes[0]]
@@ -285,9 +294,9 @@ def failing(disk: Disk) -> Any:
 
 def test_a_directory_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    job = run(tmp_path / "none" / "s", disk, rw="write")
+    job = run(tmp_path / "none" / STATE, disk, rw="write")
     (note,) = job.notes
-    assert note.startswith(f"verify_state_save: {tmp_path}/none/s: No such file or directory")
+    assert note.startswith(f"verify_state_save: {tmp_path}/none/{STATE}: No such file or directory")
     assert job.stats.is_complete
 
 
@@ -297,21 +306,21 @@ def test_a_directory_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None
 )
 def test_jobs_that_do_not_write_or_do_not_want_to_tell_leave_no_file(tmp_path: Path, options: dict[str, Any]) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    run(tmp_path / "first", disk, rw="write")
-    run(tmp_path / "s", disk, **{"rw": "write", **options})
-    assert [entry.name for entry in tmp_path.iterdir()] == ["first"]
+    run(tmp_path / STATE, disk, rw="write", name="first")
+    run(tmp_path / STATE, disk, **{"rw": "write", **options})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["local-first-0-verify.state"]
 
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_a_job_that_was_stopped_before_it_wrote_leaves_the_file_that_is_there(tmp_path: Path, header: str) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    run(tmp_path / "s", disk, rw="write", verify_header=header)
-    before = (tmp_path / "s").read_bytes()
+    run(tmp_path / STATE, disk, rw="write", verify_header=header)
+    before = (tmp_path / STATE).read_bytes()
     page = StatsPage.create()
     page.request_stop()
     Job(JobOptions(**BASE, rw="write").native(), page, disk.files, 1, None, (), disk.location,
-        (str(tmp_path / "s"), "j", 0)).run()  # fmt: skip
-    assert (tmp_path / "s").read_bytes() == before
+        (str(tmp_path), "j", 0)).run()  # fmt: skip
+    assert (tmp_path / STATE).read_bytes() == before
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -321,12 +330,12 @@ def test_what_no_sync_has_followed_is_not_vouched_for(
 ) -> None:
     disk = Disk([BLOCK * BLOCKS])
     common = {"verify_header": header, "verify_policy": "fsynced", **options}
-    run(tmp_path / "s", disk, rw="randwrite", number_ios=47, **common)
-    state = load(str(tmp_path / "s"))
+    run(tmp_path / STATE, disk, rw="randwrite", number_ios=47, **common)
+    state = load(str(tmp_path / STATE))
     assert state.writes == told
-    assert checked(tmp_path / "s", disk, rw="randwrite", verify_only=True) == set(written(disk)[:told])
-    run(tmp_path / "s", disk, rw="randwrite", number_ios=47, end_fsync=True, **common)
-    assert load(str(tmp_path / "s")).writes == 47
+    assert checked(tmp_path / STATE, disk, rw="randwrite", verify_only=True) == set(written(disk)[:told])
+    run(tmp_path / STATE, disk, rw="randwrite", number_ios=47, end_fsync=True, **common)
+    assert load(str(tmp_path / STATE)).writes == 47
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -335,7 +344,7 @@ def test_a_sync_beside_writes_vouches_for_what_came_before_it(
     tmp_path_factory: pytest.TempPathFactory, header: str, whims: int, count: int
 ) -> None:
     disk = Disk([BLOCK * BLOCKS], 8, whims)
-    path = tmp_path_factory.mktemp("state") / "s"
+    path = tmp_path_factory.mktemp("state") / STATE
     options: dict[str, Any] = {"iodepth": 8, "fsync": 5, "verify_policy": "fsynced", "verify_header": header}
     run(path, disk, rw="randwrite", number_ios=count, **options)
     state = load(str(path))
@@ -347,6 +356,6 @@ def test_a_sync_beside_writes_vouches_for_what_came_before_it(
 
 def test_mixed_jobs_count_their_writes(tmp_path: Path) -> None:
     disk = Disk([BLOCK * BLOCKS])
-    job = run(tmp_path / "s", disk, rw="randrw", number_ios=40)
-    assert load(str(tmp_path / "s")).writes == job.stats.counter(Counter.IOS, WRITE) < 40
-    assert checked(tmp_path / "s", disk, rw="randrw", verify_only=True) == set(written(disk))
+    job = run(tmp_path / STATE, disk, rw="randrw", number_ios=40)
+    assert load(str(tmp_path / STATE)).writes == job.stats.counter(Counter.IOS, WRITE) < 40
+    assert checked(tmp_path / STATE, disk, rw="randrw", verify_only=True) == set(written(disk))
