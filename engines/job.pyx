@@ -133,8 +133,10 @@ cdef class Job(PreparedJob):
         version = verify_state.VERSIONS[self.state_header]
         writes, in_flight, failed = self.outcomes.numbers()
         if version == verify_state.WITH_PLACES:
-            # It has no numbers: of the older writes all have to be good.
-            writes = min([number for number in failed if number + self.options.iodepth < writes], default=writes)
+            # It has no numbers: whatever is older than the last few writes has to be good. Those that come back out of
+            # order may leave one behind.
+            old = [number for number in (*in_flight, *failed) if number + self.options.iodepth < writes]
+            writes = min(old, default=writes)
         is_wide = self.work.how.generator == TAUSWORTHE64
         is_fios = self.work.how.generator in (TAUSWORTHE, TAUSWORTHE64) and (
             self.options.randrepeat or self.options.allrandrepeat)

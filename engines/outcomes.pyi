@@ -1,13 +1,11 @@
 from collections.abc import Iterable
-from typing import final
+from typing import Self, final
 
 @final
 class Outcomes:
     """What became of each write of a job that runs."""
 
-    def __init__(
-        self, depth: int, slot_count: int, file_count: int, has_places: bool, is_synced_only: bool
-    ) -> None: ...
+    def __new__(cls, depth: int, slot_count: int, file_count: int, has_places: bool, is_synced_only: bool) -> Self: ...
     @property
     def issued(self) -> int:
         """Writes that were submitted, whatever became of them."""

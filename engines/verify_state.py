@@ -107,21 +107,25 @@ def decode(data: bytes) -> VerifyState:
     rest = body[layout.size :]
     if version == WITH_PLACES:
         count, depth, file_count, writes, index, random, name = layout.unpack_from(body)
-        if not depth or not file_count or 16 * count > len(rest):
-            raise ValueError("it is corrupt: it has no room for what it counts")
+        is_whole = len(rest) == 16 * depth * file_count and count <= depth * file_count
         places = rest[: 16 * count]
     else:
         depth, writes, index, random, name = layout.unpack_from(body)
         numbers = struct.unpack(f"<{len(rest) // 8}Q", rest[: len(rest) // 8 * 8])
+        is_whole = len(rest) >= 8 * depth and len(rest) % 8 == 0
         places = b""
         file_count = 0  # not told
+    name = name.rstrip(b"\0")
+    # The version lies outside the checksum.
+    if not is_whole or not depth or b"\0" in name:
+        raise ValueError("it is corrupt: what it counts is not there")
     is_wide, words, seed = RANDOM.unpack(random)
     return VerifyState(
         version=version,
         depth=depth,
         writes=writes,
         index=index,
-        name=name.rstrip(b"\0").decode(errors="surrogateescape"),
+        name=name.decode(errors="surrogateescape"),
         random=(bool(is_wide), words),
         seed=seed,
         file_count=file_count,
