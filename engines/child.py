@@ -95,6 +95,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
+        options["dumps"] = order.get("dumps")  # where the agent wants bad blocks, and how much of them
         job = Job(
             options,
             page,
@@ -103,6 +104,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
             flow_place(order),
             order["names"],
             order["engine"],
+            shared_log(order),
             order["verify_state"],
         )
     except EngineUnavailable as error:
@@ -138,6 +140,14 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def shared_log(order: "dict[str, Any]") -> "tuple[int, int, int, int, int] | None":
+    """The write log that outlives this job, or that others have as well."""
+    told = order["write_log"]
+    if not told:
+        return None
+    return order["extra_fds"]["write_log"], told["nonce"], told["begun_ns"], told["place"], told["sharers"]
 
 
 def flow_place(order: "dict[str, Any]") -> "tuple[FlowPage, int] | None":

@@ -155,7 +155,7 @@ def run(path: Path, disk: Disk, error: int = 0, **options: Any) -> Job:
     """Run a job to its end; `error` is what it ends with, -1 for any."""
     job = Job(
         JobOptions(**{**BASE, **options}).native(), StatsPage.create(), disk.files, 1, None, (), disk.location,
-        (str(path.parent), options.get("name", "j"), 0),
+        state_file=(str(path.parent), options.get("name", "j"), 0),
     )  # fmt: skip
     job.run()
     assert error < 0 or job.stats.error == error, job.stats.text
@@ -275,7 +275,7 @@ def test_failed_writes_are_told_of(tmp_path: Path, header: str) -> None:
         None,
         (),
         failing(disk),
-        (str(path.parent), "j", 0),
+        state_file=(str(path.parent), "j", 0),
     )
     job.run()
     failed = [number for number, io in enumerate(disk_ios) if io.offset >= disk.sizes[0]]
@@ -329,7 +329,7 @@ def test_a_job_that_was_stopped_before_it_wrote_leaves_the_file_that_is_there(tm
     page = StatsPage.create()
     page.request_stop()
     Job(JobOptions(**BASE, rw="write").native(), page, disk.files, 1, None, (), disk.location,
-        (str(tmp_path), "j", 0)).run()  # fmt: skip
+        state_file=(str(tmp_path), "j", 0)).run()  # fmt: skip
     assert (tmp_path / STATE).read_bytes() == before
 
 
