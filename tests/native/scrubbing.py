@@ -111,7 +111,7 @@ def scrub(disk: WatchedDisk, options: dict[str, Any] | None = None, block: int =
     page = StatsPage.create()
     page.release()
     order = order_of(disk.state_fd, **changes)
-    job = Job(read_options(wanted).native(), page, disk.files, 1, None, (), disk.location, None, order)
+    job = Job(read_options(wanted).native(), page, disk.files, 1, None, (), disk.location, scrub=order)
     job.run()
     disk.note_state()
     assert not disk.faults
