@@ -90,3 +90,9 @@ def test_what_a_disk_calls_an_illegal_byte_sequence_is_an_io_error() -> None:
     page = FakePage(error=errno.EILSEQ, text=text, total_errors=1, errors_by_ddir={0: {errno.EILSEQ: 1}})
     verdict = judge(Exit(status=exit_status.JOB_FAILED), cast(StatsPage, page), [])
     assert (verdict.failure, verdict.message) == (Failure.IO_ERROR, text)
+
+
+def test_trouble_with_a_scrubs_state_is_no_word_of_the_disks() -> None:
+    page = FakePage(error=errno.ESTALE, text="scrub: the block at offset 0 is of generation 9, newer than 7")
+    verdict = judge(Exit(status=exit_status.JOB_FAILED), cast("Any", page), [])
+    assert (verdict.failure, verdict.message) == (Failure.SETUP, page.text)
