@@ -92,5 +92,6 @@ cdef class PreparedJob:
 
     cdef int set_up(self, dict options, files, uint32_t number, location) except -1
     cdef bint uses(self, int ddir) noexcept
+    cdef object end(self, size, first)
     cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)
