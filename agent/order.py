@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.config.model import works_in_region
 from iovigil.agent.engine_location import engine_location
 from iovigil.engines.options import JobOptions
 
@@ -28,7 +29,7 @@ NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 def order(disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool) -> dict[str, Any]:
     """The order for one run on one disk, in builtin types only: the child reads it with marshal."""
     targets = [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)]
-    return order_of(targets, options, engine, layout_s(disk), names=[disk.path], file_bytes=disk.size)
+    return order_of(targets, options, engine, layout_s(disk), names=[disk.path], file_bytes=disk.writable_bytes)
 
 
 def order_of(
@@ -68,7 +69,10 @@ def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> T
     """What the guard is asked about the one target of a disk."""
     kind = kind_of(disk, is_probe_file=is_probe_file)
     size = 0 if kind == "device" else disk.size
-    return target_order(disk.name, kind, disk.path, size, options, is_probe_file=kind == "file")
+    wanted = target_order(disk.name, kind, disk.path, size, options, is_probe_file=kind == "file")
+    if kind == "device" and disk.region and (works_in_region(options) or wanted["write"]):
+        wanted["region"] = (disk.region.offset, disk.region.size)
+    return wanted
 
 
 def target_order(
