@@ -19,8 +19,31 @@ GIB = 1 << 30
 BLUESTORE = b"bluestore block device\n"
 BLUESTORE_AT = (0, GIB, 10 * GIB, 100 * GIB, 1000 * GIB)
 GPT = b"EFI PART"
-BCACHEFS = (bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"), bytes.fromhex("c68573f666ce90a9d96a60cf803df7ef"))
-BCACHEFS_AT = 4096 + 24
+# util-linux looks at more than the magic number, and passes by what is damaged: somebody may still hope to mend it.
+BARE_MAGICS = (
+    ("boot sector", 510, b"\x55\xaa"),
+    ("LVM", 0, b"LABELONE"),
+    ("LVM", 512, b"LABELONE"),
+    ("LVM", 1024, b"LABELONE"),
+    ("LVM", 1536, b"LABELONE"),
+    ("md RAID 1.1", 0, b"\xfc\x4e\x2b\xa9"),
+    ("md RAID 1.2", 4096, b"\xfc\x4e\x2b\xa9"),
+    ("LUKS", 0, b"LUKS\xba\xbe"),
+    ("ext2, ext3 or ext4", 1080, b"\x53\xef"),
+    ("XFS", 0, b"XFSB"),
+    ("btrfs", 0x10040, b"_BHRfS_M"),
+    ("F2FS", 1024, b"\x10\x20\xf5\xf2"),
+    ("JFS", 0x8000, b"JFS1"),
+    ("NTFS", 3, b"NTFS    "),
+    ("exFAT", 3, b"EXFAT   "),
+    ("APFS", 32, b"NXSB"),
+    ("Oracle ASM", 32, b"ORCLDISK"),
+    ("Stratis", 516, b"!Stra0tis\x86\xff\x02^\x41rh"),
+    ("swap", 4086, b"SWAPSPACE2"),
+    ("swap", 65526, b"SWAPSPACE2"),
+    ("bcache", 4096 + 24, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")),
+    ("bcachefs", 4096 + 24, bytes.fromhex("c68573f666ce90a9d96a60cf803df7ef")),
+)
 
 ZFS_LABEL = 256 * KIB
 ZFS_NAMES = (b"pool_guid", b"vdev_tree", b"vdev_guid")
@@ -36,7 +59,7 @@ def find(pin: int, fd: int, size: int) -> list[str]:
     """
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # ask the medium: another host may have written there
     # Our own reads first: where the device hangs, this process does, and is seen to; a tool's might pile up unseen.
-    found = [*zfs(fd, size), *bluestore(fd, size), *bcachefs(fd), *gpt(fd, size), *by_wipefs(pin), *by_blkid(pin)]
+    found = [*zfs(fd, size), *bluestore(fd, size), *gpt(fd, size), *bare_magics(fd), *by_wipefs(pin), *by_blkid(pin)]
     return list(dict.fromkeys(found))
 
 
@@ -126,8 +149,8 @@ def bluestore(fd: int, size: int) -> list[str]:
     return [f"BlueStore label at {at:#x}" for at in places if os.pread(fd, len(BLUESTORE), at) == BLUESTORE]
 
 
-def bcachefs(fd: int) -> list[str]:
-    return [f"bcachefs at {BCACHEFS_AT:#x}"] if os.pread(fd, 16, BCACHEFS_AT) in BCACHEFS else []
+def bare_magics(fd: int) -> list[str]:
+    return [f"{what} at {place:#x}" for what, place, magic in BARE_MAGICS if os.pread(fd, len(magic), place) == magic]
 
 
 def gpt(fd: int, size: int) -> list[str]:
