@@ -26,7 +26,8 @@ def signs(name: str, root: str = "/") -> list[str]:
     """Every sign of another user of the device, from /proc and /sys alone: of its partitions, of the disk that it is
     part of, of what is built on any of them, of another path to the same disk."""
     usage = Usage(root)
-    reasons = usage.of(name)
+    reasons = [usage.unknown] if usage.unknown else []
+    reasons += usage.of(name)
     parts = sysfs.partitions(name, root)
     for part in parts:
         reasons += [f"{part}: {claim}" for claim in usage.of(part)]
@@ -58,10 +59,13 @@ class Usage:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.unknown = ""
+        """Why not all of it can be told."""
         try:
             self.own = mounts.table(root)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as problem:
             self.own = []
+            self.unknown = f"cannot be judged, for the mounts cannot be read: {problem}"
         self.elsewhere = mounts.elsewhere(root)
         self.swaps = swaps(root)
 

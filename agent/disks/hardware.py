@@ -37,8 +37,14 @@ def twins(name: str, root: str = "/") -> list[str]:
     wwn, serial = ids(whole, root)
     if not wwn and not serial:
         return []
-    others = {other: ids(other, root) for other in sysfs.names(root) if sysfs.whole_disk(other, root) == other != whole}
+    others = {other: ids(other, root) for other in sysfs.names(root) if is_another_disk(other, whole, root)}
     return sorted(other for other, told in others.items() if (told[0] or told[1]) == (wwn or serial))
+
+
+def is_another_disk(name: str, whole: str, root: str) -> bool:
+    """Whether that is a disk that could be used: the paths that NVMe keeps hidden behind one disk cannot."""
+    is_hidden = sysfs.read(f"{sysfs.directory(name, root)}/hidden") == "1"
+    return sysfs.whole_disk(name, root) == name != whole and not is_hidden
 
 
 def first(place: str, *attributes: str) -> str:

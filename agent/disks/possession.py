@@ -30,12 +30,15 @@ def prospect(disk: str, path: str, declared: tuple[int, int], root: str = "/") -
         try:
             told = hardware.read(device.name, root)
             taken = samples_with_data(look, declared)
+            is_begun = any(os.pread(look, region.MARGIN, 0))
         finally:
             os.close(look)
     finally:
         os.close(pin)
     contents = f"{taken} of {SAMPLES} samples hold data" if taken else f"all of {SAMPLES} samples are zero"
-    return f"{path} ({device.name}: {told}), region of {described(declared)}: {contents}"
+    # A database may use a whole device and leave no mark that anybody else knows.
+    strange = "; what the device begins with is not blank, and no tool knows it" if is_begun else ""
+    return f"{path} ({device.name}: {told}), region of {described(declared)}: {contents}{strange}"
 
 
 def look_over(disk: str, path: str, declared: tuple[int, int], root: str, *, expects_header: bool) -> Ownership | None:
