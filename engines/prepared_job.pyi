@@ -22,9 +22,7 @@ class PreparedJob:
         location: EngineLocation | None = None,
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
-    def regions(
-        self, files: Sequence[tuple[int, int] | tuple[int, int, int]]
-    ) -> list[tuple[int, int, int, int]]:
+    def regions(self, files: Sequence[tuple[int, int] | tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
         """(descriptor, end, start, length) of each file: what of it the job works on. Raises SetupError."""
     @property
     def stats(self) -> StatsPage: ...

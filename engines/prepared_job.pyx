@@ -55,8 +55,8 @@ cdef class PreparedJob:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
-        of its own, and where those begin unless at 0) each, none for an engine without a target; `number` is the job's place among those beside it;
-        `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
+        of its own, and where those begin unless at 0) each, none for an engine without a target; `number` is the
+        job's place among those beside it; `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
         replayed on one file whatever it says; `location` where the engine is, when it is none of ours.
         """
         self.stats = stats
