@@ -4,6 +4,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 
 from iovigil.agent.disks import claims, hardware, ownership, signatures, sysfs
 from iovigil.agent.disks.refusal import Refused
@@ -13,6 +14,7 @@ HEADER = ownership.BLOCK
 # superblocks, the labels of ZFS and LVM, boot code.
 MARGIN = 1 << 20
 ALIGNMENT = 4096
+PASSING_S = 1.0
 
 BLKPBSZGET = 0x127B
 BLKGETDISKSEQ = 0x80081280
@@ -65,7 +67,13 @@ def bytes_of_jobs(declared: tuple[int, int]) -> tuple[int, int]:
 
 def require_unused(device: Device) -> None:
     """Raise Refused at any sign, in /proc and /sys, of somebody who uses the device."""
-    reasons = [*claims.signs(device.name, device.root), *claims.writers(device.number, device.root)]
+    end_s = time.monotonic() + PASSING_S
+    while not (reasons := claims.signs(device.name, device.root)):
+        reasons = claims.writers(device.number, device.root)
+        # What asks a disk for its health opens it for writing too, for a moment.
+        if not reasons or time.monotonic() >= end_s:
+            break
+        time.sleep(0.02)
     if reasons:
         raise Refused(f"{device.path} is not written to: {'; '.join(reasons)}")
 

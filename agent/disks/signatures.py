@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import time
 
 from iovigil.agent.disks.refusal import Refused
@@ -10,6 +9,7 @@ from iovigil.agent.disks.refusal import Refused
 PROBE_S = 10.0
 PLACES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 INHERITED_FD = 3
+SIGKILL = 9  # the module signal makes enumerations of it: 3 ms of every child's start
 LONGEST_ANSWER = 65536
 SHOWN = 4
 
@@ -118,7 +118,7 @@ def ended(process: int, tool: str) -> int:
         poll.register(pidfd, select.POLLIN)
         while not poll.poll(max(end_s - time.monotonic(), 0) * 1000):
             if time.monotonic() >= end_s:
-                os.kill(process, signal.SIGKILL)
+                os.kill(process, SIGKILL)
                 raise Refused(f"{tool} has not told within {PROBE_S:g} s what is on the device")
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     finally:

@@ -369,6 +369,15 @@ def test_another_process_that_has_it_open_keeps_out(claimed: Path, flags: int, w
             other.kill()
 
 
+def test_a_process_that_has_it_open_for_a_moment_is_waited_for(claimed: Path) -> None:
+    """As what asks a disk for its health."""
+    program = "import os, sys, time; os.open(sys.argv[1], os.O_RDWR); print('up', flush=True); time.sleep(0.2)"
+    with subprocess.Popen([sys.executable, "-I", "-c", program, str(claimed)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"up\n"
+        os.close(admit(disk_of(claimed)).fd)
+
+
 def test_another_run_on_the_region_keeps_out(claimed: Path) -> None:
     options = job_options(
         rw="randwrite", bs="4k", ioengine="psync", direct=1, time_based=1, runtime="30s", rate_iops=50
