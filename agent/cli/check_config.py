@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     # Before there is a console: asking forks.
-    verdicts = verdicts_on(loaded.disks)
+    verdicts = {name: text for name, text in verdicts_on(loaded.disks).items() if not text.startswith("absent:")}
     show(loaded, open_console(), now_unix=time.time(), host=host_id(), verdicts=verdicts)
     return 0
 

@@ -8,6 +8,7 @@ from typing import Final
 from iovigil.agent.config import Config, DiskSettings, load
 from iovigil.agent.disks import inquiry, possession
 from iovigil.agent.disks.refusal import Refused
+from iovigil.agent.disks.region import bytes_of_jobs
 
 NAME: Final = "claim"
 HELP: Final = "take the region that the configuration declares on a raw device; what is there is lost"
@@ -42,7 +43,8 @@ def main(args: argparse.Namespace) -> int:
     except Refused as reason:
         print(f"not claimed: {reason}", file=sys.stderr)
         return 1
-    print(f"claimed: jobs may write to {disk.name} from {declared[0]} to {sum(declared)}")
+    first, size = bytes_of_jobs(declared)
+    print(f"claimed: jobs may write to {disk.name} from byte {first} to {first + size - 1}")
     return 0
 
 
