@@ -106,8 +106,8 @@ class ProbeSettings(msgspec.Struct, frozen=True):
     kind: Annotated[
         str,
         key(
-            "`job`; or `scrub`: a job that owns the probe file, writes every block once and reads all of it again and "
-            "again.",
+            "`job`; or `scrub`: a job that owns the probe file or region, writes every block once and reads all of it "
+            "again and again.",
             kinds.PROBE_KIND,
         ),
     ] = "job"

@@ -61,10 +61,11 @@ class Scrub:
             wanted = orders.target_order(
                 "disk", "auto", str(target), size, parsed, is_probe_file=False, create_size=size
             )
-            order = orders.order_of([{**wanted, "start": 0}], parsed, parsed.ioengine, 0.0, names=[str(target)])
+            order = orders.order_of([wanted], parsed, parsed.ioengine, 0.0, names=[str(target)])
             settings = ScrubSettings(n=n, period_s=0.0, every_s=0.0)
             scrub = orders.scrub_order(settings, parsed, state_path=str(state), cycles=cycles)
             order |= {
+                "targets": [{**wanted, "start": 0}],
                 "scrub": {**scrub, "window_bytes": window or scrub["window_bytes"]},
                 "extra_fds": {"scrub": state_fd},
             }
