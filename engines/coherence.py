@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Final
 
+from iovigil.engines.checksum_types import FIELD_SIZES
 from iovigil.engines.options import MAX_INT64, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_size, spell_time
 
 SECTOR_BYTES: Final = 512
-VERIFY_HEADER_BYTES: Final = 64
-"""Room that the header of a verified block and its checksum need, in every layout."""
+HEADER_BYTES: Final = {"fio-3.41": 48, "fio-2.2": 40}
+HEADERLESS: Final = ("pattern", "null")
+PATTERNED: Final = ("pattern", "pattern_hdr")
 MAX_BUFFER_BYTES: Final = 4 << 30
 DIRECTIONS: Final = ("reads", "writes", "trims")
 LOGS: Final = ("write_bw_log", "write_iops_log", "write_lat_log")
@@ -18,7 +20,9 @@ OF_REPLAY: Final = (
     "replay_no_stall", "replay_time_scale", "replay_scale", "replay_align", "replay_redirect", "replay_skip",
 )  # fmt: skip
 OF_TRIMS: Final = ("trim_backlog", "trim_backlog_batch")
-OF_VERIFY: Final = ("verify_backlog", "verify_async", "verify_only", "trim_percentage")
+OF_VERIFY: Final = (
+    "verify_backlog", "verify_async", "verify_only", "trim_percentage", "verify_offset", "verify_pattern",
+)  # fmt: skip
 
 
 class Inapplicable(OptionError):
@@ -208,8 +212,9 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify == "none":
         yield from belongs(options, "verify", OF_VERIFY)
         return
-    if options.min_bs < VERIFY_HEADER_BYTES:
-        yield OptionError("bs", f"{options.min_bs} has no room for a verify header: at least {VERIFY_HEADER_BYTES}")
+    room = verify_header_bytes(options)
+    if options.min_bs <= room:
+        yield OptionError("bs", f"{options.min_bs} has no room for a verify header: at least {room + 1}")
     if options.fill_device:
         yield OptionError("fill_device", "together with verify is not supported yet")
     if options.verify_only and not options.does_write:
@@ -223,11 +228,33 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
     if options.bs_unaligned and any(least != most for least, most in options.lengths):
         yield OptionError("bs_unaligned", "excludes verify, whose headers stand at multiples of the least bs")
-    if 0 < options.verify_interval < VERIFY_HEADER_BYTES:
+    if 0 < options.verify_interval <= room:
         found = options.verify_interval
-        yield OptionError("verify_interval", f"{found} has no room for a header: at least {VERIFY_HEADER_BYTES}")
+        yield OptionError("verify_interval", f"{found} has no room for a header: at least {room + 1}")
     else:
         yield from check_units(options)
+        yield from check_header_place(options, room)
+    yield from belongs(options, "verify_pattern", ("verify_pattern_interval",))
+    if options.verify in PATTERNED and not options.verify_pattern[0]:
+        yield OptionError("verify_pattern", f"is missing: verify={options.verify} compares with it")
+
+
+def verify_header_bytes(options: JobOptions) -> int:
+    """Room that the header of a unit and its checksum take."""
+    return 0 if options.verify in HEADERLESS else HEADER_BYTES[options.verify_header] + FIELD_SIZES[options.verify]
+
+
+def check_header_place(options: JobOptions, room: int) -> Iterator[OptionError]:
+    """Header and data change places under verify_offset: they may not overlap."""
+    if not options.verify_offset:
+        return
+    if options.verify in HEADERLESS:
+        yield OptionError("verify_offset", f"moves the header, and verify={options.verify} has none")
+        return
+    unit = min(options.verify_interval or MAX_INT64, options.min_bs)
+    if not room <= options.verify_offset <= unit - room:
+        reason = f"{options.verify_offset} is not in {room}..{unit - room}: header and checksum take {room} bytes"
+        yield OptionError("verify_offset", f"{reason} of the {spell_size(unit)} under them")
 
 
 def check_units(options: JobOptions) -> Iterator[OptionError]:

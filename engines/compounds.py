@@ -23,8 +23,9 @@ from iovigil.engines.options import (
     Service,
     Split,
     SplitPerDirection,
+    VerifyPattern,
 )
-from iovigil.engines.patterns import parse_pattern, spell_pattern
+from iovigil.engines.patterns import parse_offset_pattern, parse_pattern, spell_offset_pattern, spell_pattern
 from iovigil.engines.quantities import parse_decimal, parse_size, quoted, spell_decimal, spell_size
 from iovigil.engines.scalars import number_of, spell_number
 
@@ -479,6 +480,12 @@ NOTATIONS: Final[Mapping[Any, Notation]] = {
     Deviation: Notation(read_deviation, spell_deviation, ":", "criterion"),
     tuple[Names, int]: Notation(read_sync_flags, spell_sync_flags, ",", "flags"),
     tuple[str, Numbers]: Notation(read_memory_policy, spell_memory_policy, ":", "policy"),
+    VerifyPattern: Notation(
+        lambda _spec, text: parse_offset_pattern(text),
+        lambda _spec, value: spell_offset_pattern(*value),
+        "",
+        "pattern",
+    ),
     bytes: Notation(lambda _spec, text: parse_pattern(text), lambda _spec, value: spell_pattern(value), "", "pattern"),
 }
 NOTATIONS_BY_NAME: Final[Mapping[str, Notation]] = {

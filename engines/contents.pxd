@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from iovigil.engines.job_options cimport job_options
+from iovigil.engines.pattern cimport pattern
 from iovigil.engines.payload cimport scramble
 
 
@@ -18,16 +19,14 @@ cdef struct contents:
     bint is_random  # at least in part
     uint32_t fixed_percent  # of each chunk, what is not random
     uint32_t chunk
-    uint32_t pattern_length  # 0: zeroes
-    uint32_t tile_length
-    char *tile  # the pattern, repeated
+    pattern pattern  # none: zeroes
     uint64_t repeat_share  # of 2^32: blocks that repeat an earlier one
     uint64_t state  # of the generator
     uint64_t seed  # of the last block that repeats none, 0 before there is one
 
 
 cdef int contents_init(contents *self, dict options, const job_options *native, uint64_t seed) except -1
-cdef void contents_free(contents *self) noexcept nogil
+cdef void contents_free(contents *self) noexcept
 cdef void contents_begin(contents *self, char *buffers, uint64_t size, uint64_t stride) noexcept nogil
 cdef void contents_make(contents *self, char *to, uint64_t length) noexcept nogil
 

@@ -5,30 +5,28 @@ write, whatever else is set; then buffer_pattern, zero_buffers, refill_buffers; 
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from iovigil.engines.job_options cimport job_options, read_options
+from iovigil.engines.pattern cimport lay_evenly, pattern_free, pattern_init
 from iovigil.engines.payload cimport fill
 from iovigil.engines.rng cimport mix, random
 
 cdef enum:
     WORD = 8
     DEFAULT_CHUNK = 512
-    SHORTEST_TILE = 4096
     PAGE = 4096
 
 
 cdef int contents_init(contents *self, dict options, const job_options *native, uint64_t seed) except -1:
-    cdef bytes pattern = options["buffer_pattern"]
-    cdef const char *source = pattern
-    cdef uint32_t at = 0
+    cdef bytes text = options["buffer_pattern"]
     cdef bint is_shaped = native.buffer_compress_percentage > 0 or native.dedupe_percentage > 0
     memset(self, 0, sizeof(contents))
     self.state = mix(seed)
-    self.is_random = is_shaped or not (pattern or native.zero_buffers)
+    self.is_random = is_shaped or not (text or native.zero_buffers)
     self.fixed_percent = <uint32_t>native.buffer_compress_percentage
     self.chunk = <uint32_t>(native.buffer_compress_chunk or DEFAULT_CHUNK)
     self.chunk = (self.chunk + WORD - 1) // WORD * WORD
@@ -40,21 +38,12 @@ cdef int contents_init(contents *self, dict options, const job_options *native, 
     else:
         # Reads, also those that replay a log, leave in the buffers what they found on the disk.
         self.making = REMAKE if native.does_read or native.is_replayed else KEEP
-    if pattern:
-        self.pattern_length = <uint32_t>len(pattern)
-        self.tile_length = (SHORTEST_TILE + self.pattern_length - 1) // self.pattern_length * self.pattern_length
-        self.tile = <char *>malloc(self.tile_length)
-        if self.tile == NULL:
-            raise MemoryError
-        while at < self.tile_length:
-            memcpy(self.tile + at, source, self.pattern_length)
-            at += self.pattern_length
+    pattern_init(&self.pattern, text, (), 0)
     return 0
 
 
-cdef void contents_free(contents *self) noexcept nogil:
-    free(self.tile)
-    self.tile = NULL
+cdef void contents_free(contents *self) noexcept:
+    pattern_free(&self.pattern)
 
 
 cdef void contents_begin(contents *self, char *buffers, uint64_t size, uint64_t stride) noexcept nogil:
@@ -96,15 +85,10 @@ cdef void mingle(contents *self, char *to, uint64_t length) noexcept nogil:
 
 cdef void lay(contents *self, char *to, uint64_t at, uint64_t end) noexcept nogil:
     """Zeroes or the pattern, which begins with its block."""
-    cdef uint64_t from_tile, part
-    if not self.pattern_length:
+    if self.pattern.length:
+        lay_evenly(&self.pattern, to + at, at, end - at)
+    else:
         memset(to + at, 0, end - at)
-        return
-    while at < end:
-        from_tile = at % self.pattern_length
-        part = min(self.tile_length - from_tile, end - at)
-        memcpy(to + at, self.tile + from_tile, part)
-        at += part
 
 
 cdef class Contents:

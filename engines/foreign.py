@@ -42,9 +42,6 @@ UNSUPPORTED: Final[Mapping[str, Unsupported]] = {
     "opendir": Unsupported("is not supported: name the files with filename=a:b"),
     "profile": Unsupported("is not supported: write the job out"),
     "unlink_each_loop": Unsupported("is not supported: unlink removes the files when the job is over", OFF),
-    "verify_offset": Unsupported(NOT_YET, OFF),
-    "verify_pattern": Unsupported(NOT_YET),
-    "verify_pattern_interval": Unsupported(NOT_YET, OFF),
     "verify_policy": Unsupported(NOT_YET),
     "verify_state_load": Unsupported(NOT_YET, OFF),
     "verify_state_save": Unsupported(NOT_YET, OFF),
@@ -215,16 +212,6 @@ ENGINE_OF: Final[Mapping[str, str]] = {name: engine for engine, names in OPTIONS
 VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     "mem": {"cudamalloc": "is memory of a graphics card, which is not supported"},
     "rw": dict.fromkeys(("filecreate", "filestat", "filedelete"), METADATA),
-    "verify": {
-        **dict.fromkeys(
-            (
-                "md5", "crc64", "crc32", "crc16", "crc7", "sha1", "sha256", "sha512", "sha3-224", "sha3-256",
-                "sha3-384", "sha3-512", "xxhash", "pattern", "pattern_hdr", "null",
-            ),
-            "is not supported yet: use crc32c",
-        ),
-        "meta": "is obsolete in fio too: every header carries it; use crc32c",
-    },
     "zonemode": {"zbd": ZONED},
 }  # fmt: skip
 

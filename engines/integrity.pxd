@@ -2,11 +2,12 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from iovigil.engines.diagnosis cimport verdict
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
 from iovigil.engines.stats cimport stats_page
 from iovigil.engines.target cimport TargetFiles, target_file
-from iovigil.engines.verify cimport verdict, verify_format
+from iovigil.engines.verify cimport verify_format
 from iovigil.engines.workload cimport piece
 from iovigil.engines.write_log cimport write_log
 
@@ -36,6 +37,7 @@ cdef class Integrity:
     cdef bint is_logged  # there is a write log
     cdef bint is_checked  # whole blocks are judged, not only kept apart
     cdef bint is_expecting  # the log says which generation a block must have
+    cdef bint is_whole  # a block can only be judged as a whole: its pattern begins with it
     cdef write_log log
     cdef char *scratch
     cdef stretch_queue unchecked  # verify_backlog
@@ -61,11 +63,14 @@ cdef class Integrity:
     cdef bint admit(self, const io_u *io) noexcept nogil
     cdef bint is_good(self, io_u *io, char *scratch) noexcept nogil
     cdef void judge(self, io_u *io) noexcept nogil
-    cdef verdict verdict_on(self, io_u *io, uint64_t at, uint64_t length, char *scratch) noexcept nogil
+    cdef uint64_t expected(self, const io_u *io, uint64_t at) noexcept nogil
+    cdef bint is_left_out(self, const io_u *io, uint64_t at) noexcept nogil
+    cdef void watch(self, io_u *io) noexcept nogil
+    cdef void cut_off(self, uint64_t first, uint64_t count) noexcept nogil
     cdef void start_round(self) noexcept nogil
     cdef uint64_t end_round(self) noexcept nogil
 
     cdef uint64_t unit_of(self, uint32_t file, uint64_t offset) noexcept nogil
     cdef void place_of(self, uint64_t unit, piece *drawn) noexcept nogil
     cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil
-    cdef void dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept
+    cdef bint dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept

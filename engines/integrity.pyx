@@ -6,14 +6,15 @@ import time
 from libc.errno cimport EILSEQ
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from iovigil.engines.clock cimport now_ns
-from iovigil.engines.io_u cimport IO_BACKLOG, IO_TRIMMED, WRITE
+from iovigil.engines.diagnosis cimport diagnose
+from iovigil.engines.io_u cimport IO_BACKLOG, IO_MIXED, IO_TRIMMED, IO_VERIFIED, WRITE
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
-from iovigil.engines.payload cimport fill
 from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, StatsPage, mismatch_record
-from iovigil.engines.verify cimport BLOCK_OK, check_block, first_not_zero, seed_of, stamp_block
+from iovigil.engines.verify cimport first_not_zero, format_free, format_init, is_good_unit, stamp_unit
 from iovigil.engines.write_log cimport (
     IN_FLIGHT, TRIMMED, forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free,
     write_log_init,
@@ -71,6 +72,8 @@ cdef class Integrity:
         reads, written, _ = options["lengths"]
         used = ([written] if writes else []) + ([reads] if direction not in ("write", "randwrite") else [])
         is_even = all(least == most == used[0][0] for least, most in used)
+        format_init(&self.form, options, mix(<uint64_t>time.time_ns() ^ <uint64_t>os.getpid()),
+                    <unsigned short>number)
         self.interval = interval if options["verify_interval"] or not is_even else 0
         self.max_bs = max_bs
         self.scratch = <char *>calloc(1, self.max_bs)
@@ -90,12 +93,7 @@ cdef class Integrity:
             self.first_unit[file + 1] = units
         if write_log_init(&self.log, units):
             raise MemoryError
-        now = time.time_ns()
-        self.form.is_current = options["verify_header"] == "fio-3.41"
-        self.form.nonce = mix(<uint64_t>now ^ <uint64_t>os.getpid())
-        self.form.time_s = <uint32_t>(now // 1_000_000_000)
-        self.form.time_ns = <uint32_t>(now % 1_000_000_000)
-        self.form.thread = <unsigned short>number
+        self.is_whole = self.form.pattern.length != 0
         self.verify_backlog = options["verify_backlog"] if options["do_verify"] else 0
         self.verify_batch = options["verify_backlog_batch"] or self.verify_backlog
         if self.verify_backlog:
@@ -110,6 +108,7 @@ cdef class Integrity:
 
     def __dealloc__(self):
         write_log_free(&self.log)
+        format_free(&self.form)
         free(self.first_unit)
         free(self.scratch)
         free(self.unchecked.places)
@@ -139,10 +138,25 @@ cdef class Integrity:
             # What was never written is checked too: it must read as zeroes.
             self.log.end = max(self.log.end, first + count)
             return
+        if self.is_whole:
+            self.cut_off(first, count)
         io.numberio = write_begun(&self.log, first, count)
         while at < io.block_length and not is_dry:
-            stamp_block(&self.form, io.buf + at, <uint32_t>length, io.offset + at, io.numberio)
+            stamp_unit(&self.form, io.buf + at, <uint32_t>length, io.offset + at, at, io.numberio)
             at += length
+
+    cdef void cut_off(self, uint64_t first, uint64_t count) noexcept nogil:
+        """Forget what is left on either side of blocks that a write is about to cover in part."""
+        cdef uint64_t *units = self.log.units
+        cdef uint64_t unit = first, kept = units[first]
+        while kept and unit and units[unit - 1] == kept:
+            unit -= 1
+            units[unit] = 0
+        unit = first + count
+        kept = units[unit - 1]
+        while kept and unit < self.log.count and units[unit] == kept:
+            units[unit] = 0
+            unit += 1
 
     cdef void finish(self, const io_u *io, uint64_t generation) noexcept nogil:
         """Book how a write has ended; generation 0 is a failure: what the blocks hold is unknown, and not checked."""
@@ -230,6 +244,8 @@ cdef class Integrity:
             if not self.holds(unit, count, io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)):
                 return False
             write_done(&self.log, unit, count, 0)
+        elif io.flags & IO_MIXED:
+            return True  # counted when it is checked for good
         slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)
         return True
 
@@ -237,7 +253,11 @@ cdef class Integrity:
         """Whether a block that was read is as it should be. For any thread; `scratch` has room for a block."""
         cdef uint64_t at = 0, length = self.interval or io.block_length
         while at < io.block_length:
-            if self.verdict_on(io, at, length, scratch).kind != BLOCK_OK:
+            if io.flags & IO_TRIMMED:
+                if first_not_zero(io.buf + at, <uint32_t>length) >= 0:
+                    return False
+            elif not self.is_left_out(io, at) and not is_good_unit(
+                    &self.form, io.buf + at, <uint32_t>length, io.offset + at, at, self.expected(io, at), scratch):
                 return False
             at += length
         return True
@@ -247,20 +267,46 @@ cdef class Integrity:
         cdef verdict answer
         cdef uint64_t at = 0, length = self.interval or io.block_length
         while at < io.block_length:
-            answer = self.verdict_on(io, at, length, self.scratch)
-            if answer.kind != BLOCK_OK:
+            if io.flags & IO_TRIMMED:
+                answer.first_byte = first_not_zero(io.buf + at, <uint32_t>length)
+                if answer.first_byte >= 0:
+                    answer.kind = Mismatch.STALE
+                    answer.found = 0
+                    answer.wrong_bits = answer.found_offset = -1
+                    answer.is_expected_known = True
+                    memset(self.scratch, 0, length)
+                    self.note(io, at, length, &answer)
+            elif not self.is_left_out(io, at) and not is_good_unit(
+                    &self.form, io.buf + at, <uint32_t>length, io.offset + at, at, self.expected(io, at),
+                    self.scratch):
+                answer = diagnose(&self.form, io.buf + at, <uint32_t>length, io.offset + at, at, self.expected(io, at),
+                                  self.scratch)
                 self.note(io, at, length, &answer)
             at += length
 
-    cdef inline verdict verdict_on(self, io_u *io, uint64_t at, uint64_t length, char *scratch) noexcept nogil:
-        cdef verdict answer
-        if not io.flags & IO_TRIMMED:
-            return check_block(&self.form, io.buf + at, <uint32_t>length, io.offset + at,
-                               io.numberio if self.is_expecting else 0, scratch)
-        answer.first_byte = first_not_zero(io.buf + at, <uint32_t>length)
-        answer.kind = BLOCK_OK if answer.first_byte < 0 else <int>Mismatch.STALE
-        answer.found = 0
-        return answer
+    cdef void watch(self, io_u *io) noexcept nogil:
+        """Have a read among writes judged, if it can be: by the last write that had begun before it."""
+        cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
+        # Where a block began that is judged as a whole, the log does not say.
+        if not self.is_whole and not is_in_flight(&self.log, self.unit_of(io.file, io.offset), count):
+            io.numberio = self.log.generation
+            io.flags |= IO_VERIFIED | IO_MIXED
+
+    cdef inline uint64_t expected(self, const io_u *io, uint64_t at) noexcept nogil:
+        """The generation a unit must have; 0 where that is not known."""
+        if not self.is_expecting:
+            return 0
+        if io.flags & IO_MIXED:
+            return self.log.units[self.unit_of(io.file, io.offset + at)]
+        return io.numberio
+
+    cdef inline bint is_left_out(self, const io_u *io, uint64_t at) noexcept nogil:
+        """Whether a unit read among writes cannot be judged: not written by this run, trimmed, or again since."""
+        cdef uint64_t found
+        if not io.flags & IO_MIXED:
+            return False
+        found = self.log.units[self.unit_of(io.file, io.offset + at)]
+        return not found or found > io.numberio
 
     cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil:
         """Put a mismatch on the page."""
@@ -275,34 +321,24 @@ cdef class Integrity:
             place.length = length
             place.first_byte = <int64_t>place.offset + answer.first_byte if answer.first_byte >= 0 else -1
             place.kind = <uint64_t>answer.kind
-            place.expected = io.numberio if self.is_expecting else 0
+            place.expected = self.expected(io, at)
             place.found = answer.found
-            place.wrong_bits = place.found_offset = -1
+            place.wrong_bits = answer.wrong_bits
+            place.found_offset = answer.found_offset
             place.found_ns = now_ns(&self.page.clock)
             place.file = io.file
             if self.has_dumps:
-                place.is_dumped = 1
                 with gil:
-                    self.dump(io, at, length, answer)
+                    place.is_dumped = self.dump(io, at, length, answer)
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
 
-    cdef void dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept:
+    cdef bint dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept:
         """Write what was read, and what should have been where that is known, for people to compare."""
-        cdef uint64_t seed
-        cdef char *block = io.buf + at
         name = f"{self.dump_names[io.file]}.{io.offset + at}"
-        contents = {"received": block[:length]}
-        if io.flags & IO_TRIMMED:
-            contents["expected"] = bytes(length)
-        elif self.is_expecting and io.numberio:
-            stamp_block(&self.form, self.scratch, <uint32_t>length, io.offset + at, io.numberio)
-            contents["expected"] = self.scratch[:length]
-        elif answer.kind == <int>Mismatch.CHECKSUM:
-            # The header is sound, so that it tells the seed of what stood behind it.
-            seed = seed_of(block)
-            fill(self.scratch, length, seed)
+        contents = {"received": (io.buf + at)[:length]}
+        if answer.is_expected_known:
             contents["expected"] = self.scratch[:length]
         for kind, data in contents.items():
             try:
@@ -310,6 +346,8 @@ cdef class Integrity:
                     file.write(data)
             except OSError as error:
                 os.write(2, f"warning: verify_dump: {name}.{kind}: {error.strerror}\n".encode())
+                return False
+        return True
 
     cdef void start_round(self) noexcept nogil:
         self.log.next_check = 0

@@ -25,6 +25,7 @@ cdef enum IoFlag:
     IO_VERIFIED = 1  # a read whose contents are checked
     IO_TRIMMED = 2  # ... which must be zeroes
     IO_BACKLOG = 4  # comes from verify_backlog: counts neither against the size nor against number_ios
+    IO_MIXED = 16  # a read among writes: judged by what stayed as it was meanwhile
     IO_OUT = 8  # picked, and not yet released, nor given to a checker
 
 

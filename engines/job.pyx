@@ -505,6 +505,8 @@ cdef class Job(PreparedJob):
             if self.checks_reads or self.is_checking:
                 io.numberio = generation
                 io.flags |= IO_VERIFIED | (IO_TRIMMED if is_trimmed else 0)
+            elif self.integrity.is_expecting:
+                self.integrity.watch(io)
         elif ddir == WRITE:
             if self.options.is_verified:
                 self.integrity.begin(io, False)

@@ -17,6 +17,10 @@ MAX_UINT64: Final = (1 << 64) - 1
 LONGEST_TIME_US: Final = 1000 * 86_400 * SECOND_US  # fits in 64 bits of nanoseconds a hundred times over
 
 ContinueOnError = Literal["none", "read", "write", "io", "verify", "all"]
+Verify = Literal[
+    "none", "crc32c", "crc32", "crc64", "crc16", "crc7", "md5", "sha1", "sha256", "sha512",
+    "sha3-224", "sha3-256", "sha3-384", "sha3-512", "xxhash", "meta", "pattern", "pattern_hdr", "null",
+]  # fmt: skip
 VerifyHeader = Literal["fio-3.41", "fio-2.2"]
 UsedBy = Literal["loop", "child", "engine", "target", "session", "output"]
 
@@ -38,6 +42,8 @@ A zone is (share of the I/Os in per cent, length: per cent of the region for zon
 Numbers = tuple[int, ...]
 Decimals = tuple[float, ...]
 Names = tuple[str, ...]
+VerifyPattern = tuple[bytes, tuple[int, ...]]
+"""A pattern of bytes, and where in it 8 of them are replaced by an offset."""
 ErrorLists = tuple[Numbers, Numbers, Numbers]
 """errno values for reads, writes and verify."""
 Service = tuple[str, float]
@@ -279,11 +285,20 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dedupe_percentage: Annotated[int, option("Share of blocks that repeat an earlier one.", "%", le=100)] = 0
 
     # Trust.
-    verify: Annotated[Literal["none", "crc32c"], option("Checksum that every block carries.", used_by="child")] = "none"
+    verify: Annotated[Verify, option("Checksum that every block carries.", used_by="child")] = "none"
     verify_header: Annotated[
         VerifyHeader, option("Header layout to write; all known ones are read.", used_by="child")
     ] = "fio-3.41"
     verify_interval: Annotated[int, option("Bytes under one header; 0 is the least bs.", "bytes", 0, MAX_BS)] = 0
+    verify_offset: Annotated[
+        int, option("Where in the unit the header stands.", "bytes", 0, MAX_BS, used_by="child")
+    ] = 0
+    verify_pattern: Annotated[
+        VerifyPattern, option("Contents under verify: as buffer_pattern, and %o is the offset.", used_by="child")
+    ] = (b"", ())
+    verify_pattern_interval: Annotated[
+        int, option("Begin verify_pattern anew so often; 0 is once a block.", "bytes", 0, MAX_BS, used_by="child")
+    ] = 0
     do_verify: Annotated[bool, option("Read back and check what the job wrote.")] = True
     verify_only: Annotated[bool, option("Write nothing: check what an earlier run of the same job wrote.")] = False
     experimental_verify: Annotated[bool, option("As in fio; the write log has made it the same.")] = False

@@ -3,40 +3,57 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from iovigil.engines.quantities import quoted
 
 MAX_PATTERN_BYTES: Final = 1 << 20
-PART: Final = re.compile(r"\"([^\"]*)\"|'([^']*)'|0[xX]([0-9a-fA-F]+)|(-?[0-9]{1,10})", re.ASCII)
+PART: Final = re.compile(r"\"([^\"]*)\"|'([^']*)'|0[xX]([0-9a-fA-F]+)|(-?[0-9]{1,10})|(%o)", re.ASCII)
+OFFSET_BYTES: Final = 8
 LITERAL: Final = re.compile(rb"[ !#-~]+")
 EXPECTED: Final = "a pattern: \"text\", 0xhex, a number of 32 bits or 'file', one after another"
 
 
 def parse_pattern(text: str) -> bytes:
     """Return the bytes that `text` stands for; raise ValueError with the reason."""
-    pattern = b"".join(parts(text))
+    pattern, places = parse_offset_pattern(text)
+    if places:
+        raise ValueError(f"{quoted(text)} has %o, the offset: that is for verify_pattern")
+    return pattern
+
+
+def parse_offset_pattern(text: str) -> tuple[bytes, tuple[int, ...]]:
+    """Return the bytes that `text` stands for, and where each %o stands in them; raise ValueError with the reason."""
+    pattern = bytearray()
+    places = []
+    for part in parts(text):
+        if part is None:
+            places.append(len(pattern))
+        pattern += bytes(OFFSET_BYTES) if part is None else part
     if not pattern:
         raise ValueError("needs a value")
     if len(pattern) > MAX_PATTERN_BYTES:
         raise ValueError(f"is {len(pattern)} bytes long: at most {MAX_PATTERN_BYTES}")
-    return pattern
+    return bytes(pattern), tuple(places)
 
 
-def parts(text: str) -> Iterator[bytes]:
+def parts(text: str) -> Iterator[bytes | None]:
+    """The bytes of each part, None for an offset."""
     place = 0
     while place < len(text):
         match = PART.match(text, place)
         if match is None:
             raise ValueError(f"{quoted(text[place:])} is not {EXPECTED}")
-        literal, file, digits, number = match.groups()
+        literal, file, digits, number, offset = match.groups()
         if literal is not None:
             yield os.fsencode(literal)
         elif file is not None:
             yield contents(file)
         elif digits is not None:
             yield bytes.fromhex(digits.rjust(len(digits) + len(digits) % 2, "0"))
+        elif offset is not None:
+            yield None
         else:
             yield number_bytes(int(number))
         # A blank between two parts is no part of the pattern.
@@ -67,3 +84,12 @@ def spell_pattern(pattern: bytes) -> str:
     if LITERAL.fullmatch(pattern):
         return f'"{pattern.decode("ascii")}"'
     return f"0x{pattern.hex()}" if pattern else ""
+
+
+def spell_offset_pattern(pattern: bytes, places: Iterable[int]) -> str:
+    """Return the text that `parse_offset_pattern` reads back as these two."""
+    text, at = "", 0
+    for place in places:
+        text += spell_pattern(pattern[at:place]) + "%o"
+        at = place + OFFSET_BYTES
+    return text + spell_pattern(pattern[at:])

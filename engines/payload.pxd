@@ -13,8 +13,10 @@ cdef extern from * nogil:
 
     /* fio's generator: four lanes, seed times 1, 2, 3 and 5, all multiplied by one constant a step. Lanes
        2 to 4 are sums of the first, which saves three multiplications of four; two steps at once hide the
-       latency of the rest. 4 KiB take some 60 ns. `to` is aligned to 8 bytes. */
-    static inline void iovigil_lanes(uint64_t *to, uint64_t a) {
+       latency of the rest. 4 KiB take some 60 ns. `to` may stand anywhere: verify_interval may be odd. */
+    typedef uint64_t iovigil_word __attribute__((aligned(1), may_alias));
+
+    static inline void iovigil_lanes(iovigil_word *to, uint64_t a) {
         to[0] = a;
         to[1] = a + a;
         to[2] = a + a + a;
@@ -22,8 +24,8 @@ cdef extern from * nogil:
     }
 
     __attribute__((unused)) static void iovigil_fill(char *to, uint64_t length, uint64_t seed) {
-        const uint64_t step = 0x61C8864680B583EBULL;
-        uint64_t *word = (uint64_t *)to, *end = (uint64_t *)(to + length / 64 * 64);
+        const uint64_t step = IOVIGIL_STEP;
+        iovigil_word *word = (iovigil_word *)to, *end = (iovigil_word *)(to + length / 64 * 64);
         uint64_t a = seed, b = seed * step;
         for (; word < end; word += 8) {
             iovigil_lanes(word, a);
@@ -47,7 +49,12 @@ cdef extern from * nogil:
     }
     #endif
     """
+    const uint64_t PAYLOAD_STEP "IOVIGIL_STEP"  # what each lane is multiplied by from one stride to the next
     void fill "iovigil_fill" (char *to, uint64_t length, uint64_t seed) noexcept
+
+
+cdef enum:
+    PAYLOAD_STRIDE = 32  # bytes of one step of all lanes
 
 
 cdef inline void scramble(char *to, uint64_t length, uint64_t offset, uint64_t stamp) noexcept nogil:

@@ -158,7 +158,10 @@ def read_options(written: Mapping[str, object], defaults: JobOptions | None = No
             errors.append(error)
     if errors:
         raise JobOptionsError(errors)
-    return name_logs(msgspec.structs.replace(defaults or JobOptions(), **values), values)
+    options = msgspec.structs.replace(defaults or JobOptions(), **values)
+    if options.verify == "none" and options.verify_pattern[0]:
+        options = msgspec.structs.replace(options, verify="pattern_hdr")  # as in fio
+    return name_logs(options, values)
 
 
 def name_logs(options: JobOptions, values: Mapping[str, Any]) -> JobOptions:

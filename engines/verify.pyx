@@ -1,249 +1,213 @@
-"""Verify headers: stamp a block on write, check it on read, say what kind of wrong.
+"""Verify headers: stamp a unit on write, see on read whether it is as it should be.
 
-Layouts, generator and checksum are fio's, to the byte, so that either tool checks the other's
+Layouts, generator and checksums are fio's, to the byte, so that either tool checks the other's
 blocks: 24 bytes (fio 2.1.11, read only), 40 bytes (fio 2.2 to 3.40), 48 bytes (since 3.41).
 All fields are in the machine's own byte order, as fio has them.
 """
 
-from libc.string cimport memcpy
+import time
 
-from iovigil.engines.checksums cimport crc32c
+from libc.string cimport memcmp, memcpy, memset
+
+from iovigil.engines.checksums cimport checksum_of, oldest_checksum_of
+from iovigil.engines.pattern cimport lay_pattern, pattern_free, pattern_init
 from iovigil.engines.payload cimport fill
-from iovigil.engines.rng cimport mix
-from iovigil.engines.stats cimport Mismatch
-
-from iovigil.engines.stats import Mismatch as MismatchKind
 
 
-cdef packed struct header_24:
-    uint16_t magic
-    uint16_t type
-    uint32_t length
-    uint64_t rand_seed
-    uint32_t crc
-    uint32_t padding
+cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t thread) except -1:
+    """Raises MemoryError, and OSError where a library that a checksum needs cannot be loaded."""
+    cdef bint is_current = options["verify_header"] == "fio-3.41"
+    name = options["verify"]
+    text, places = options["verify_pattern"]
+    memset(self, 0, sizeof(verify_format))
+    self.is_null = name == "null"
+    # A pattern without a header: all of the block is compared.
+    if name not in ("pattern", "null"):
+        self.header_size = sizeof(header_48) if is_current else sizeof(header_40)
+        checksum_of(name, is_current, &self.sum)
+        if name == "sha512":
+            checksum_of(name, not is_current, &self.other)
+            self.is_loose = not is_current
+        oldest_checksum_of(name, &self.early)
+        self.shift = options["verify_offset"]
+    self.is_patterned = name == "pattern" or (name == "pattern_hdr" and text != b"")
+    pattern_init(&self.pattern, text, places, options["verify_pattern_interval"])
+    now = time.time_ns()
+    self.time_s = <uint32_t>(now // 1_000_000_000)
+    self.time_ns = <uint32_t>(now % 1_000_000_000)
+    self.nonce = nonce
+    self.thread = thread
+    return 0
 
 
-cdef packed struct header_40:
-    uint16_t magic
-    uint16_t type
-    uint32_t length
-    uint64_t rand_seed
-    uint64_t offset
-    uint32_t time_s
-    uint32_t time_ns
-    uint16_t thread
-    uint16_t numberio
-    uint32_t crc
+cdef void format_free(verify_format *self) noexcept:
+    pattern_free(&self.pattern)
 
 
-cdef packed struct header_48:
-    uint16_t magic
-    uint8_t version
-    uint8_t type
-    uint32_t length
-    uint64_t rand_seed
-    uint64_t offset
-    uint32_t time_s
-    uint32_t time_ns
-    uint64_t numberio
-    uint16_t thread
-    uint16_t padding  # holds generated data, and lies inside the checksum
-    uint32_t crc
+cdef void fill_unit(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,
+                    uint64_t seed) noexcept nogil:
+    """The contents alone: the pattern, or what the seed makes."""
+    if form.pattern.length:
+        lay_pattern(&form.pattern, unit, at, length, offset - at)
+    else:
+        fill(unit, length, seed)
 
 
-cdef inline uint64_t seed_for(const verify_format *form, uint64_t numberio) noexcept nogil:
-    """The seed of one generation's contents. Odd: the generator keeps powers of two."""
-    return mix(form.nonce + numberio) | 1
-
-
-cdef void stamp_block(const verify_format *form, char *block, uint32_t length, uint64_t offset,
-                      uint64_t numberio) noexcept nogil:
-    """Fill a block with the contents of generation `numberio`, header first."""
-    cdef header_40 *head = <header_40 *>block  # as far as time_ns both layouts have the same fields
-    cdef header_48 *new = <header_48 *>block
-    cdef uint64_t seed = seed_for(form, numberio)
-    cdef uint32_t header_size = sizeof(header_48) if form.is_current else sizeof(header_40)
-    cdef uint32_t data_at = header_size + CHECKSUM_SIZE
-    fill(block, length, seed)
+cdef void stamp_unit(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,
+                     uint64_t numberio) noexcept nogil:
+    """Make a unit of generation `numberio`, to be written to `offset`: `at` bytes into its block."""
+    cdef header_40 *head = <header_40 *>unit  # as far as time_ns both layouts have the same fields
+    cdef header_48 *new = <header_48 *>unit
+    cdef uint32_t size = form.header_size, data_at = size + form.sum.size
+    cdef uint64_t seed = 0 if form.pattern.length else seed_for(form, numberio, offset)
+    fill_unit(form, unit, length, offset, at, seed)
+    if not size:
+        return
     head.magic = VERIFY_MAGIC
     head.length = length
     head.rand_seed = seed
     head.offset = offset
     head.time_s = form.time_s
     head.time_ns = form.time_ns
-    if form.is_current:
+    if size == sizeof(header_48):
         new.version = VERIFY_VERSION
-        new.type = TYPE_CRC32C
+        new.type = form.sum.type
         new.numberio = numberio
         new.thread = form.thread
+        new.crc = crc32c(unit, sizeof(header_48) - sizeof(uint32_t))
     else:
-        head.type = TYPE_CRC32C
+        head.type = form.sum.type
         head.thread = form.thread
         head.numberio = <uint16_t>numberio
-    put_word(block + header_size - CHECKSUM_SIZE, crc32c(block, header_size - CHECKSUM_SIZE))
-    put_word(block + header_size, crc32c(block + data_at, length - data_at))
+        head.crc = crc32c(unit, sizeof(header_40) - sizeof(uint32_t))
+    if form.is_labelled:
+        memcpy(unit + data_at, form.label, LABEL_SIZE)
+    if form.sum.compute != NULL:
+        form.sum.compute(unit + data_at, length - data_at, unit + size)
+    shift_unit(form, unit)
 
 
-cdef inline void put_word(char *to, uint32_t value) noexcept nogil:
-    memcpy(to, &value, sizeof(value))
-
-
-cdef inline bint has_good_crc(char *block, uint32_t header_size) noexcept nogil:
-    """Whether a header of this size, whose last word is its checksum, agrees with it."""
-    cdef uint32_t stored
+cdef inline bint has_good_crc(const char *unit, uint32_t header_size) noexcept nogil:
+    """Whether a header of this size agrees with its own checksum."""
     if header_size == sizeof(header_24):
-        return (<header_24 *>block).crc == crc32c(block, 16)
-    memcpy(&stored, block + header_size - CHECKSUM_SIZE, CHECKSUM_SIZE)
-    return stored == crc32c(block, header_size - CHECKSUM_SIZE)
+        return (<const header_24 *>unit).crc == crc32c(unit, 16)
+    if header_size == sizeof(header_40):
+        return (<const header_40 *>unit).crc == crc32c(unit, sizeof(header_40) - sizeof(uint32_t))
+    return (<const header_48 *>unit).crc == crc32c(unit, sizeof(header_48) - sizeof(uint32_t))
 
 
-cdef uint32_t header_size_of(char *block) noexcept nogil:
-    """Size of the block's header, by layout; 0 if none of them agrees with its own checksum."""
-    if (<header_48 *>block).magic != VERIFY_MAGIC:
+cdef uint32_t header_size_of(const char *unit) noexcept nogil:
+    """Size of the unit's header, by layout; 0 if none of them agrees with its own checksum."""
+    if (<const header_48 *>unit).magic != VERIFY_MAGIC:
         return 0
-    if (<header_48 *>block).version == VERIFY_VERSION and has_good_crc(block, sizeof(header_48)):
+    if (<const header_48 *>unit).version == VERIFY_VERSION and has_good_crc(unit, sizeof(header_48)):
         return sizeof(header_48)
-    if has_good_crc(block, sizeof(header_40)):
+    if has_good_crc(unit, sizeof(header_40)):
         return sizeof(header_40)
-    if has_good_crc(block, sizeof(header_24)):
+    if has_good_crc(unit, sizeof(header_24)):
         return sizeof(header_24)
     return 0
 
 
-cdef int64_t first_not_zero(const char *block, uint32_t length) noexcept nogil:
-    """Where the first byte stands that is not zero; -1 where all are."""
-    cdef uint32_t at
-    for at in range(length):
-        if block[at]:
-            return at
-    return -1
+cdef inline const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
+    return &form.early if header_size == sizeof(header_24) else &form.sum
 
 
-cdef int64_t broken_header_byte(char *block) noexcept nogil:
-    """Where one changed byte would mend the header: that byte is the wrong one. -1 if there is none.
-
-    A CRC has one answer for a single byte; all of them are tried, some 0.2 ms for a broken block.
-    """
-    cdef uint32_t sizes[2]
-    cdef uint32_t which, at, value
-    cdef char kept
-    cdef bint is_mended
-    sizes[0] = sizeof(header_48)
-    sizes[1] = sizeof(header_40)
-    for which in range(2):
-        for at in range(sizes[which]):
-            kept = block[at]
-            for value in range(256):
-                block[at] = <char>value
-                is_mended = value != <uint8_t>kept and header_size_of(block) == sizes[which]
-                if is_mended:
-                    break
-            block[at] = kept
-            if is_mended:
-                return at
-    return -1
-
-
-cdef verdict check_block(const verify_format *form, char *block, uint32_t length, uint64_t offset,
-                         uint64_t numberio, char *scratch) noexcept nogil:
-    """Judge a block that was read from `offset`.
-
-    `numberio` is the generation this run wrote there, 0 when it is not known. `scratch` has room
-    for a block: the first wrong byte is found by generating the contents again.
-    """
-    cdef verdict answer
-    cdef uint32_t header_size = header_size_of(block), data_at, at
-    cdef uint32_t kind, stored_length, stored, checksum
-    cdef uint64_t seed, stored_offset = offset, found = 0
-    answer.kind = BLOCK_OK
-    answer.first_byte = -1
-    answer.found = 0
-
-    if not header_size:
-        if first_not_zero(block, length) < 0:
-            answer.kind = Mismatch.ZEROED
-            answer.first_byte = 0
-        else:
-            answer.kind = Mismatch.HEADER
-            answer.first_byte = broken_header_byte(block)
-        return answer
-    stored_length = (<header_24 *>block).length
-    seed = (<header_24 *>block).rand_seed
+cdef bint is_of_type(const verify_format *form, const char *unit, uint32_t header_size) noexcept nogil:
+    """Whether a sound header says the checksum that the job wants."""
+    cdef uint32_t type
+    if form.sum.type == TYPE_META:
+        return True  # as in fio: whatever the checksum is, the header alone is judged
     if header_size == sizeof(header_48):
-        kind = (<header_48 *>block).type
-        stored_offset = (<header_48 *>block).offset
-        found = (<header_48 *>block).numberio
-    else:
-        kind = (<header_24 *>block).type
-        if header_size == sizeof(header_40):
-            stored_offset = (<header_40 *>block).offset
-            found = (<header_40 *>block).numberio
-        elif kind == SEED_TYPE_CRC32C:
-            kind = TYPE_CRC32C
-    answer.found = found
-    # The header is sound but says another checksum or length: not a block of this job.
-    if kind != TYPE_CRC32C or stored_length != length:
-        answer.kind = Mismatch.HEADER
-        answer.first_byte = 2 if kind != TYPE_CRC32C else 4
-        return answer
-    if stored_offset != offset:
-        answer.kind = Mismatch.MISPLACED
-        answer.first_byte = 16
-        return answer
-
-    data_at = header_size + CHECKSUM_SIZE
-    memcpy(&stored, block + header_size, CHECKSUM_SIZE)
-    checksum = crc32c(block + data_at, length - data_at)
-    if stored != checksum:
-        answer.kind = Mismatch.CHECKSUM
-        fill(scratch, length, seed)
-        for at in range(data_at, length):
-            if block[at] != scratch[at]:
-                answer.first_byte = at
-                break
-        else:
-            # The data is as generated: it is the stored checksum that is wrong.
-            stored ^= checksum
-            answer.first_byte = header_size
-            while not stored & 0xFF:
-                stored >>= 8
-                answer.first_byte += 1
-        return answer
-
-    if numberio and seed != seed_for(form, numberio):
-        answer.kind = Mismatch.STALE
-        answer.first_byte = 8
-    return answer
+        return (<const header_48 *>unit).type == form.sum.type
+    type = (<const header_24 *>unit).type
+    if header_size == sizeof(header_40):
+        return type == form.sum.type
+    return type == form.early.type or (
+        type in (EARLY_CRC32C, EARLY_CRC32C_INTEL) and form.early.type in (EARLY_CRC32C, EARLY_CRC32C_INTEL))
 
 
-cdef class BlockVerifier:
-    """Stamp and check single blocks from Python, for tests and tools."""
+cdef bint has_good_checksum(const verify_format *form, const char *unit, uint32_t header_size,
+                            uint32_t length) noexcept nogil:
+    """Whether the data agree with the checksum behind the header, as far as there is one."""
+    cdef char field[FIELD_MOST]
+    cdef const checksum *sum = checksum_for(form, header_size)
+    cdef uint32_t data_at = header_size + sum.size
+    if sum.compute == NULL:
+        return True
+    sum.compute(unit + data_at, length - data_at, field)
+    if memcmp(field, unit + header_size, sum.size) == 0:
+        return True
+    if header_size != sizeof(header_40) or form.other.compute == NULL:
+        return False
+    form.other.compute(unit + data_at, length - data_at, field)
+    return memcmp(field, unit + header_size, form.other.size) == 0
 
-    cdef verify_format form
 
-    def __init__(self, str header="fio-3.41", uint64_t nonce=0, uint32_t time_s=0):
-        self.form.is_current = header == "fio-3.41"
-        self.form.nonce = nonce
-        self.form.time_s = time_s
-        self.form.time_ns = 0
-        self.form.thread = 1
+cdef bint is_write(const verify_format *form, const char *unit, uint32_t header_size, uint64_t offset,
+                   uint64_t numberio) noexcept nogil:
+    """Whether a sound header is that of this run's write `numberio`."""
+    cdef const header_40 *head = <const header_40 *>unit
+    if header_size != form.header_size:
+        return False
+    if form.pattern.length:
+        # No seed tells one run from another: the time of its start does.
+        return (head.time_s == form.time_s and head.time_ns == form.time_ns
+                and numberio_of(unit, header_size) == (
+                    numberio if header_size == sizeof(header_48) else numberio & 0xFFFF))
+    return head.rand_seed == seed_for(form, numberio, offset)
 
-    def stamp(self, uint32_t length, uint64_t offset, uint64_t numberio):
-        """The block that a verified write of this generation puts at `offset`."""
-        if length < sizeof(header_48) + CHECKSUM_SIZE:
-            raise ValueError(f"length: {length} has no room for a header")
-        block = bytearray(length)
-        stamp_block(&self.form, <char *>block, length, offset, numberio)
-        return bytes(block)
 
-    def check(self, const unsigned char[:] block, uint64_t offset, uint64_t numberio=0):
-        """None for a good block, else what kind of wrong, its first wrong byte (-1: unknown), the generation found."""
-        cdef bytearray own = bytearray(block), scratch = bytearray(len(block))
-        if len(own) < sizeof(header_48) + CHECKSUM_SIZE:
-            raise ValueError(f"block: {len(own)} bytes have no room for a header")
-        cdef verdict answer = check_block(&self.form, <char *>own, <uint32_t>len(own), offset, numberio,
-                                          <char *>scratch)
-        if answer.kind == BLOCK_OK:
-            return None
-        return MismatchKind(answer.kind), answer.first_byte, answer.found
+cdef int64_t first_not_zero(const char *unit, uint32_t length) noexcept nogil:
+    """Where the first byte stands that is not zero; -1 where all are."""
+    cdef uint32_t at = 0
+    cdef uint64_t word
+    while at + sizeof(word) <= length:
+        memcpy(&word, unit + at, sizeof(word))
+        if word:
+            break
+        at += sizeof(word)
+    while at < length:
+        if unit[at]:
+            return at
+        at += 1
+    return -1
+
+
+cdef inline bint is_good_straight(const verify_format *form, const char *unit, uint32_t length, uint64_t offset,
+                                  uint64_t at, uint64_t numberio, char *scratch) noexcept nogil:
+    cdef uint32_t header_size = 0, data_at = 0
+    if form.header_size:
+        header_size = header_size_of(unit)
+        if (not header_size or not is_of_type(form, unit, header_size)
+                or (<const header_24 *>unit).length != length):
+            return False
+        if offset_of(unit, header_size, offset) != offset:
+            return False
+        if not has_good_checksum(form, unit, header_size, length):
+            return False
+        data_at = header_size + checksum_for(form, header_size).size
+        if form.is_labelled and memcmp(unit + data_at, form.label, LABEL_SIZE):
+            return False
+        if numberio and not is_write(form, unit, header_size, offset, numberio):
+            return False
+    if form.is_patterned or (form.is_loose and numberio):
+        fill_unit(form, scratch, length, offset, at, seed_for(form, numberio, offset))
+        return memcmp(scratch + data_at, unit + data_at, length - data_at) == 0
+    return True
+
+
+cdef bint is_good_unit(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,
+                       uint64_t numberio, char *scratch) noexcept nogil:
+    """Whether a unit that was read from `offset`, `at` bytes into its block, is as it should be.
+
+    `numberio` is the generation this run wrote there, 0 when it is not known. `scratch` has room for a unit; the unit
+    itself is the same afterwards.
+    """
+    cdef bint is_good
+    if form.is_null:
+        return True
+    shift_unit(form, unit)
+    is_good = is_good_straight(form, unit, length, offset, at, numberio, scratch)
+    shift_unit(form, unit)
+    return is_good

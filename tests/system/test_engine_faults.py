@@ -316,7 +316,7 @@ def test_all_damage_is_counted_and_the_first_of_it_recorded(fault_disk: FaultDis
     done = verified(fault_disk, rw="write")
     assert done.mismatches == {Mismatch.CHECKSUM: 50}
     assert done.page.total_errors == 50
-    assert [record.offset // BLOCK for record in done.page.mismatches()] == list(range(0, 32, 2))
+    assert [record.offset // BLOCK for record in done.page.mismatches()] == list(range(0, 100, 2))
     assert done.page.text.startswith("data corruption: 50 blocks of 4096 bytes failed verification; first: checksum")
 
 

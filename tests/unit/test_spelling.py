@@ -30,6 +30,7 @@ from iovigil.engines.options import (
     RangePerDirection,
     Service,
     SplitPerDirection,
+    VerifyPattern,
 )
 from iovigil.engines.quantities import parse_size, parse_time_us, spell_size, spell_time
 from iovigil.engines.spelling import parse_option, parse_options, spell_option, spell_options
@@ -256,7 +257,6 @@ REFUSED = [
     ("buffer_pattern", "'/dev/zero'", "buffer_pattern: /dev/zero is no regular file"),
     ("rwmixwrite", "101", "rwmixwrite: 101 is not in 0..100"),
     ("cpumask", "-1", "cpumask: -1 is below 0"),
-    ("verify", "md5", "verify: md5 is not supported yet: use crc32c"),
     ("name", "", "name: needs a value"),
 ]
 
@@ -363,6 +363,16 @@ def deviations() -> st.SearchStrategy[Any]:
     return st.just(("", 0.0, False)) | percent | number | size
 
 
+def offset_pattern(parts: list[bytes | None]) -> tuple[bytes, tuple[int, ...]]:
+    """A pattern of these parts, of which None is an offset."""
+    text, places = b"", []
+    for part in parts:
+        if part is None:
+            places.append(len(text))
+        text += bytes(8) if part is None else part
+    return text, tuple(places)
+
+
 def values_of(name: str) -> st.SearchStrategy[Any]:
     spec = SPECS[name]
     if spec.choices:
@@ -380,6 +390,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         int: numbers(spec),
         float: finite(spec.ge, spec.le),
         bytes: st.binary(max_size=64),
+        VerifyPattern: st.lists(st.binary(max_size=9) | st.none(), max_size=5).map(offset_pattern),
         PerDirection: st.tuples(numbers(spec), numbers(spec), numbers(spec)),
         Range: bounds,
         RangePerDirection: st.tuples(ranges, ranges, ranges),
@@ -502,7 +513,7 @@ CONTRADICTIONS = [
     ({"fdatasync": 1}, "fdatasync: is for jobs that write; rw is read"),
     ({"end_fsync": 1, "rw": "randread"}, "end_fsync: is for jobs that write; rw is randread"),
     ({"fill_device": 1}, "fill_device: is for jobs that write; rw is read"),
-    ({"verify": "crc32c", "bs": 32, "rw": "write"}, "bs: 32 has no room for a verify header: at least 64"),
+    ({"verify": "crc32c", "bs": 32, "rw": "write"}, "bs: 32 has no room for a verify header: at least 53"),
     (
         {"verify": "crc32c", "fill_device": 1, "rw": "write"},
         "fill_device: together with verify is not supported yet",
@@ -550,7 +561,7 @@ CONTRADICTIONS = [
     ),
     (
         {"verify": "crc32c", "rw": "write", "verify_interval": 32},
-        "verify_interval: 32 has no room for a header: at least 64",
+        "verify_interval: 32 has no room for a header: at least 53",
     ),
     (
         {"verify": "crc32c", "rw": "write", "bssplit": "4k:6k"},
