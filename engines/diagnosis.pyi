@@ -28,4 +28,4 @@ class UnitVerifier:
     def check(
         self, unit: Buffer, offset: int, numberio: int = 0, at: int = 0
     ) -> tuple[Mismatch, int, int, int, int] | None:
-        """None for a good unit, else (kind, first wrong byte, generation found, wrong bits, offset where it belongs)."""
+        """None for a good unit, else (kind, first wrong byte, generation, wrong bits, offset where it belongs)."""

@@ -84,7 +84,7 @@ cdef void stamp_unit(const verify_format *form, char *unit, uint32_t length, uin
         memcpy(unit + data_at, form.label, LABEL_SIZE)
     if form.sum.compute != NULL:
         form.sum.compute(unit + data_at, length - data_at, unit + size)
-    shift_unit(form, unit)
+    shift_unit(form, unit, data_at)
 
 
 cdef inline bint has_good_crc(const char *unit, uint32_t header_size) noexcept nogil:
@@ -109,7 +109,7 @@ cdef uint32_t header_size_of(const char *unit) noexcept nogil:
     return 0
 
 
-cdef inline const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
+cdef const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
     return &form.early if header_size == sizeof(header_24) else &form.sum
 
 
@@ -205,9 +205,11 @@ cdef bint is_good_unit(const verify_format *form, char *unit, uint32_t length, u
     itself is the same afterwards.
     """
     cdef bint is_good
+    cdef uint32_t shifted
     if form.is_null:
         return True
-    shift_unit(form, unit)
+    shifted = shifted_size(form, unit)
+    shift_unit(form, unit, shifted)
     is_good = is_good_straight(form, unit, length, offset, at, numberio, scratch)
-    shift_unit(form, unit)
+    shift_unit(form, unit, shifted)
     return is_good
