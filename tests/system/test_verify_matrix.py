@@ -98,6 +98,8 @@ class Files:
 
     def read(self, path: Path, case: Case, layout: str) -> Outcome:
         options: dict[str, Any] = case.options(layout, self.directory)
+        if case.place in ("least", "most"):
+            options["verify_header"] = layout  # else it is found out; here it is between what is allowed and what not
         return run_job(path, **COMMON, **options, rw=READS[case.order], continue_on_error="verify")
 
 

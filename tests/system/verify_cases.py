@@ -92,14 +92,15 @@ class Case:
         return 0 if self.checksum in HEADERLESS else HEADER_BYTES[layout] + FIELD_BYTES[self.checksum]
 
     def verify_offset(self, layout: str) -> int:
-        overlay = self.overlay(layout) or 64
-        return {"none": 0, "least": overlay, "most": self.length - overlay}.get(self.place) or int(
-            self.place if self.place.isdigit() else 0
-        )
+        overlay = self.overlay(layout)
+        named = {"none": 0, "least": overlay, "most": self.length - overlay}
+        return named[self.place] if self.place in named else int(self.place)
 
     def is_possible(self, layout: str) -> bool:
         if self.checksum in ("pattern", "pattern_hdr") and self.pattern == "none":
             return False
+        if self.checksum in HEADERLESS and self.place != "none":
+            return False  # ours refuses to move a header that is not there
         offset, overlay = self.verify_offset(layout), self.overlay(layout)
         return not offset or overlay <= offset <= self.length - overlay
 
@@ -111,8 +112,7 @@ class Case:
     @property
     def is_written_wrong_by_fio(self) -> bool:
         """fio 3.33 leaves the header of the block before in a pattern that never changes, and finds it wrong itself."""
-        moves = self.place != "none" and self.checksum != "pattern"
-        return moves and self.is_held_to_pattern and "%o" not in PATTERNS[self.pattern]
+        return self.place != "none" and self.is_held_to_pattern and "%o" not in PATTERNS[self.pattern]
 
     def options(self, layout: str, directory: Path) -> dict[str, str]:
         """Of the format, in fio's spelling; `pattern_hdr` has no name in fio 3.33: it is a pattern alone."""
