@@ -234,9 +234,19 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     else:
         yield from check_units(options)
         yield from check_header_place(options, room)
+        yield from check_old_sha512(options)
     yield from belongs(options, "verify_pattern", ("verify_pattern_interval",))
     if options.verify in PATTERNED and not options.verify_pattern[0]:
         yield OptionError("verify_pattern", f"is missing: verify={options.verify} compares with it")
+
+
+def check_old_sha512(options: JobOptions) -> Iterator[OptionError]:
+    """Its field is a copy of data that short blocks do not have: fio up to 3.38 refuses its own."""
+    if (options.verify, options.verify_header) != ("sha512", "fio-2.2"):
+        return
+    unit, least = min(options.verify_interval or MAX_INT64, options.min_bs), 296
+    if unit < least:
+        yield OptionError("verify", f"sha512 with verify_header=fio-2.2 takes units of at least {least}, not {unit}")
 
 
 def verify_header_bytes(options: JobOptions) -> int:
