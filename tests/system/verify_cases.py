@@ -110,9 +110,14 @@ class Case:
         return self.pattern != "none" and self.checksum in ("pattern", "pattern_hdr", "meta")
 
     @property
+    def has_remains_from_fio(self) -> bool:
+        """Whether fio 3.33 leaves the header of the block before in the data: where the pattern never changes."""
+        return self.place != "none" and self.pattern != "none" and "%o" not in PATTERNS[self.pattern]
+
+    @property
     def is_written_wrong_by_fio(self) -> bool:
-        """fio 3.33 leaves the header of the block before in a pattern that never changes, and finds it wrong itself."""
-        return self.place != "none" and self.is_held_to_pattern and "%o" not in PATTERNS[self.pattern]
+        """Whether fio 3.33 takes its own blocks to be damaged."""
+        return self.has_remains_from_fio and self.is_held_to_pattern
 
     def options(self, layout: str, directory: Path) -> dict[str, str]:
         """Of the format, in fio's spelling; `pattern_hdr` has no name in fio 3.33: it is a pattern alone."""
