@@ -10,9 +10,9 @@ from iovigil.engines.checksums cimport checksum
 from iovigil.engines.payload cimport PAYLOAD_STEP, PAYLOAD_STRIDE
 from iovigil.engines.stats cimport Mismatch
 from iovigil.engines.verify cimport (
-    FIELD_MOST, HEADER_MOST, LABEL_SIZE, checksum_for, fill_unit, first_not_zero, format_free, format_init, has_good_checksum, header_24,
-    header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write, numberio_of, offset_of, shift_unit,
-    shifted_size, stamp_unit,
+    FIELD_MOST, HEADER_MOST, LABEL_SIZE, checksum_for, fill_unit, first_not_zero, format_free, format_init,
+    has_good_checksum, header_24, header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write,
+    numberio_of, offset_of, shift_unit, shifted_size, stamp_unit,
 )
 
 from iovigil.engines.stats import Mismatch as MismatchKind
