@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from iovigil.agent import dumps
 from iovigil.agent import order as orders
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Failure, ProbeEntry, RunResult
 from iovigil.agent.verdict import Verdict, judge, judge_late
 from iovigil.agent.worker import LAUNCHER, Exit, Worker
+from iovigil.agent.write_logs import WriteLog
 from iovigil.engines import exit_status
 from iovigil.engines.clock import Clock
 from iovigil.engines.options import JobOptions
@@ -30,8 +32,10 @@ NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
 """What to use where the host does not allow an ioengine."""
 
 
-def order_for(disk: DiskSettings, options: JobOptions, is_probe_file: bool, engine: str) -> dict[str, Any]:
-    return orders.order(disk, options, engine, is_probe_file=is_probe_file)
+def order_for(
+    disk: DiskSettings, options: JobOptions, is_probe_file: bool, write_log: WriteLog | None, engine: str
+) -> dict[str, Any]:
+    return orders.order(disk, options, engine, is_probe_file=is_probe_file, write_log=write_log)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Tools:
     launcher: Path = LAUNCHER
     patience: Patience = Patience()
     spawn: Spawn = Worker.spawn
+    dump_directory: str = ""
+    """Where blocks that fail verification are written to, as evidence; empty is nowhere."""
 
 
 class Run:
@@ -73,6 +79,7 @@ class Run:
         tools: Tools,
         *,
         is_probe_file: bool = True,
+        write_log: WriteLog | None = None,
         on_start: Callable[[StatsPage], None] | None = None,
         make_order: Callable[[str], dict[str, Any]] | None = None,
         is_released: bool = True,
@@ -84,7 +91,10 @@ class Run:
         self.disk = disk
         self.entry = entry
         self.options: JobOptions = entry.options  # a reload may change the entry's
-        self.name = f"{entry.disk}/{entry.probe}/{time.time():.3f}"
+        started_unix = time.time()
+        self.name = f"{entry.disk}/{entry.probe}/{started_unix:.3f}"
+        self.dump_label = dumps.run_label(entry.probe, started_unix)
+        self.dump_directory = tools.dump_directory if self.options.verify != "none" else ""
         self.is_abandoned = False
         self.device = ""
         """The kernel's name of what is behind the disk, where it has one."""
@@ -92,7 +102,7 @@ class Run:
         self._started_s = time.monotonic()
         self._tools = tools
         # Not a method: a cycle would keep the page of a finished run until the next garbage collection.
-        self._make_order = make_order or partial(order_for, disk, self.options, is_probe_file)
+        self._make_order = make_order or partial(order_for, disk, self.options, is_probe_file, write_log)
         self._is_released = is_released
         self._allowed_from_ns = 0  # when the time it is given began
         self._overdue = ""
@@ -181,7 +191,10 @@ class Run:
         page.calibrate(self._tools.clock.source())
         if self._is_released:
             page.release()
-        worker = self._tools.spawn(self._make_order(engine), page, self._tools.launcher)
+        order = self._make_order(engine)
+        if self.dump_directory:
+            order["dumps"] = dumps.order(self.dump_directory, self.entry.disk, self.dump_label)
+        worker = self._tools.spawn(order, page, self._tools.launcher)
         self._allowed_from_ns = page.spawned_ns
         self._worker = worker
         loop = asyncio.get_running_loop()

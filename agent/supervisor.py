@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.run import Patience, Run, Spawn, Tools
 from iovigil.agent.worker import LAUNCHER, Worker
@@ -41,15 +42,21 @@ class Supervisor:
         launcher: Path = LAUNCHER,
         patience: Patience = Patience(),  # noqa: B008 - immutable
         spawn: Spawn = Worker.spawn,
+        dump_directory: str = "",
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
         self.on_end: Callable[[], None] = lambda: None
         """Called when a disk or a worker has become free."""
-        self._tools = Tools(clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn)
+        self.on_look: Callable[[Run], None] = lambda _: None
+        """Called with each run at every look, and once more when it has ended, before it is on the books."""
+        self._tools = Tools(
+            clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn, dump_directory=dump_directory
+        )
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[RunResult]] = set()
+        self._handover = Handover()
         self._is_stopping = False
 
     def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
@@ -88,6 +95,11 @@ class Supervisor:
         task.add_done_callback(self._forget)
         return task
 
+    def look(self) -> None:
+        """Have every run under way looked at."""
+        for run in self._running:
+            self.on_look(run)
+
     def request_stop(self, probes: Container[tuple[str, str]]) -> None:
         """End the runs of these (disk, probe) pairs early, each in its own time."""
         for run in self._running:
@@ -113,6 +125,7 @@ class Supervisor:
     def adopt(self, ledger: Ledger) -> None:
         """Continue on new books, with what is known of children still there."""
         self.ledger = ledger
+        self._handover.retain(ledger.disks)
         self._count()
 
     def _take(
@@ -124,7 +137,8 @@ class Supervisor:
     ) -> Run:
         if (skip := self.blocker(disk, entry)) is not None:
             raise Busy(skip)
-        run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, on_start=on_start)
+        write_log = self._handover.log_for(disk, entry)
+        run = Run(disk, entry, self._tools, is_probe_file=is_probe_file, write_log=write_log, on_start=on_start)
         run.device = self._device_of(disk)
         self._running.add(run)
         self._count()
@@ -135,7 +149,9 @@ class Supervisor:
     ) -> RunResult:
         try:
             result = await run.execute(fallback=fallback)
+            self.on_look(run)
             run.entry.finish(result)
+            self._handover.finish(result)
         finally:
             self._release(run)
         if on_messages is not None:

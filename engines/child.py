@@ -92,7 +92,10 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
-        job = Job(options, page, files, order["number"], flow_place(order), order["names"], order["engine"])
+        options["dumps"] = order.get("dumps")  # where the agent wants bad blocks, and how much of them
+        job = Job(
+            options, page, files, order["number"], flow_place(order), order["names"], order["engine"], shared_log(order)
+        )
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
         say("error", page.text)
@@ -126,6 +129,14 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def shared_log(order: "dict[str, Any]") -> "tuple[int, int, int, int, int] | None":
+    """The write log that outlives this job, or that others have as well."""
+    told = order["write_log"]
+    if not told:
+        return None
+    return order["extra_fds"]["write_log"], told["nonce"], told["begun_ns"], told["place"], told["sharers"]
 
 
 def flow_place(order: "dict[str, Any]") -> "tuple[FlowPage, int] | None":

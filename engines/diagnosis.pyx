@@ -320,9 +320,7 @@ cdef class UnitVerifier:
         format_init(&self.form, {
             "verify": verify, "verify_header": header, "verify_offset": shift, "verify_pattern": pattern,
             "verify_pattern_interval": pattern_interval,
-        }, nonce, 1)
-        self.form.time_s = time_s
-        self.form.time_ns = 0
+        }, nonce, <uint64_t>time_s * 1_000_000_000, 1)
         if label:
             self.form.is_labelled = True
             memcpy(self.form.label, <const char *>label, LABEL_SIZE)

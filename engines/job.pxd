@@ -28,6 +28,7 @@ cdef class Job(PreparedJob):
     cdef piece drawn
     cdef piece last_written
     cdef uint64_t drawn_due_ns
+    cdef uint64_t blocked_ns  # since when that write waits for another job; 0: it does not
     cdef int chosen_ddir  # of the next I/O, while its time has not come; -1 is none
     cdef bint has_begun
     cdef uint64_t unsynced_writes
@@ -55,6 +56,7 @@ cdef class Job(PreparedJob):
 
     cdef explain(self)
     cdef void run_phases(self) noexcept nogil
+    cdef void check(self, uint64_t end_ns) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
     cdef bint has_failed(self) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
@@ -67,6 +69,7 @@ cdef class Job(PreparedJob):
     cdef int choose(self, uint64_t now) noexcept nogil
     cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
+    cdef void wait_for_others(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_sync(self, uint64_t now) noexcept nogil
     cdef io_u *pick_backlog(self, uint64_t now) noexcept nogil

@@ -43,6 +43,8 @@ cdef enum:
     LONGEST_UNSEEN_NS = 500000000
     SHORTEST_ROUND_NS = 20000000
     CHECK_WAIT_NS = 50000000
+    BLOCKED_LOOK_NS = 20000  # how often to look whether another job has let go of a block
+    LONGEST_BLOCKED_NS = 10000000000
 
 
 cdef tuple OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
@@ -169,6 +171,11 @@ cdef class Job(PreparedJob):
         if not self.is_ramping:
             self.begin_measuring(now)
 
+        if self.reads_back and self.integrity.has_unverified():
+            # What the run before had no time for comes first.
+            self.check(now + (deadline - now) // 2 if deadline else 0)
+            now = now_ns(&self.page.clock)
+
         for _loop in range(self.options.loops):
             if not self.options.is_replayed:
                 workload_rewind(&self.work)
@@ -202,21 +209,18 @@ cdef class Job(PreparedJob):
                     self.sync_target()
                 if is_wanted and not self.failure.error:
                     self.advise(POSIX_FADV_DONTNEED)
-                    self.bytes_left = <uint64_t>-1
-                    self.ios_left = <uint64_t>-1
-                    self.integrity.start_round()
-                    self.enter(RunState.VERIFYING)
                     # May outlast the runtime by as much as the writing took at most.
-                    self.phase(True, deadline + 500 * self.options.runtime if deadline else 0)
-                    self.enter(RunState.RUNNING)
+                    self.check(deadline + 500 * self.options.runtime if deadline else 0)
                 if self.reads_back:
-                    slot_add(&self.page.unverified_bytes, self.integrity.end_round())
+                    self.integrity.end_check()
                 now = now_ns(&self.page.clock)
                 # A round in which nothing could be begun would be followed by another such.
                 if not self.options.time_based or not budget or not self.has_begun or self.is_done(now, deadline):
                     break
             if not budget or self.is_done(now, deadline):
                 break
+        if self.reads_back:
+            slot_set(&self.page.unverified_bytes, self.integrity.unverified_bytes())
         if self.options.fsync_on_close and self.has_written:
             self.sync_target()
         if not deadline or now < deadline:
@@ -225,6 +229,15 @@ cdef class Job(PreparedJob):
             flow_leave(&self.flow)
         self.enter(RunState.FINISHING)
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
+
+    cdef void check(self, uint64_t end_ns) noexcept nogil:
+        """Read back what was written and not yet checked."""
+        self.bytes_left = <uint64_t>-1
+        self.ios_left = <uint64_t>-1
+        self.integrity.start_check()
+        self.enter(RunState.VERIFYING)
+        self.phase(True, end_ns)
+        self.enter(RunState.RUNNING)
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
         return (self.has_failed() or self.is_full or self.is_answered
@@ -491,9 +504,12 @@ cdef class Job(PreparedJob):
             self.drawn_ddir = ddir
             self.drawn = drawn
             self.drawn_due_ns = due_ns
+            if self.integrity.is_shared:
+                self.wait_for_others(now, wake_ns)
             return NULL
         if not self.is_checking:
             self.drawn_ddir = -1
+            self.blocked_ns = 0
 
         io = self.take_slot(<uint8_t>ddir, &drawn)
         io.start_ns = now
@@ -527,6 +543,14 @@ cdef class Job(PreparedJob):
         if self.is_recorded:
             self.recorder.note(io, now)
         return io
+
+    cdef void wait_for_others(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """A block to be written is in the hands of another job: look again, and give it up if that job has died."""
+        self.blocked_ns = self.blocked_ns or now
+        if elapsed(self.blocked_ns, now) > LONGEST_BLOCKED_NS:
+            self.drawn_ddir = -1
+            self.blocked_ns = 0
+        wake_ns[0] = now + BLOCKED_LOOK_NS
 
     cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         cdef io_u *io
@@ -591,16 +615,14 @@ cdef class Job(PreparedJob):
         """Whether an I/O in flight stands in the way of this one."""
         cdef uint32_t index
         cdef const io_u *io
-        if ddir != READ and self.integrity.is_logged and self.integrity.is_taken(drawn):
-            return True
-        if not self.options.serialize_overlap:
-            return False
-        for index in range(self.depth):
-            io = &self.ios[index]
-            if (io.flags & IO_OUT and io.file == drawn.file and io.offset < drawn.offset + drawn.length
-                    and drawn.offset < io.offset + io.length):
-                return True
-        return False
+        if self.options.serialize_overlap:
+            for index in range(self.depth):
+                io = &self.ios[index]
+                if (io.flags & IO_OUT and io.file == drawn.file and io.offset < drawn.offset + drawn.length
+                        and drawn.offset < io.offset + io.length):
+                    return True
+        # Last: units that others may want are taken by this.
+        return ddir != READ and self.integrity.is_logged and self.integrity.is_taken(drawn)
 
     cdef io_u *pick_sync(self, uint64_t now) noexcept nogil:
         cdef io_u *io

@@ -90,7 +90,7 @@ cdef class PreparedJob:
     cdef int ignored[3][32]
     cdef int ignored_count[3]
 
-    cdef int set_up(self, dict options, files, uint32_t number, location) except -1
+    cdef int set_up(self, dict options, files, uint32_t number, location, shared_log) except -1
     cdef bint uses(self, int ddir) noexcept
     cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)

@@ -20,6 +20,7 @@ class PreparedJob:
         flow_place: tuple[FlowPage, int] | None = None,
         names: Sequence[str] | None = (),
         location: EngineLocation | None = None,
+        shared_log: tuple[int, int, int, int, int] | None = None,
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
     def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:

@@ -46,19 +46,20 @@ cdef class PreparedJob:
     """One workload against one target, ready to run."""
 
     def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None,
-                 names=(), location=None):
+                 names=(), location=None, shared_log=None):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
         of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
         `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
-        replayed on one file whatever it says; `location` where the engine is, when it is none of ours.
+        replayed on one file whatever it says; `location` where the engine is, when it is none of ours;
+        `shared_log` a write log that is not this job's alone (see Integrity).
         """
         self.stats = stats
         self.page = stats.page
         self.names = names
         self.flow_place = flow_place
-        self.set_up(options, files or [(-1, 0)], number, location)
+        self.set_up(options, files or [(-1, 0)], number, location, shared_log)
         if flow_place is not None:
             # Before the release: of jobs that begin together the first would run free until the others have joined.
             flow_page, place = flow_place
@@ -76,7 +77,7 @@ cdef class PreparedJob:
         free(self.batch)
         free(self.due_ns)
 
-    cdef int set_up(self, dict options, files, uint32_t number, location) except -1:
+    cdef int set_up(self, dict options, files, uint32_t number, location, shared_log) except -1:
         cdef uint64_t slot, seed
         cdef uint32_t depth, index, extra
         try:
@@ -113,7 +114,8 @@ cdef class PreparedJob:
 
         # A seed each: when an I/O comes must say nothing of where it goes.
         pace_init(&self.pace, &self.options, mix(seed ^ PACE_STREAM))
-        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval, self.max_bs)
+        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval, self.max_bs,
+                                   shared_log)
         self.reads_back = self.integrity.is_logged and self.options.do_verify
         self.has_backlog = self.integrity.verify_backlog or self.integrity.trim_backlog
         self.has_conflicts = self.integrity.is_logged or self.options.serialize_overlap

@@ -77,7 +77,7 @@ cdef struct verify_format:
     char label[LABEL_SIZE]  # whose unit it is, behind header and checksum
 
 
-cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t thread) except -1
+cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t begun_ns, uint16_t thread) except -1
 cdef void format_free(verify_format *self) noexcept
 
 cdef void stamp_unit(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,

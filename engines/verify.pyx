@@ -5,8 +5,6 @@ blocks: 24 bytes (fio 2.1.11, read only), 40 bytes (fio 2.2 to 3.40), 48 bytes (
 All fields are in the machine's own byte order, as fio has them.
 """
 
-import time
-
 from libc.string cimport memcmp, memcpy, memset
 
 from iovigil.engines.checksums cimport checksum_of, oldest_checksum_of
@@ -14,8 +12,15 @@ from iovigil.engines.pattern cimport lay_pattern, pattern_free, pattern_init
 from iovigil.engines.payload cimport fill
 
 
-cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t thread) except -1:
-    """Raises MemoryError, and OSError where a library that a checksum needs cannot be loaded."""
+cdef enum:
+    NS_PER_S = 1000000000
+
+
+cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t begun_ns, uint16_t thread) except -1:
+    """`begun_ns` is when the run began, since the epoch.
+
+    Raises MemoryError, and ValueError where a checksum is not to be had.
+    """
     cdef bint is_current = options["verify_header"] == "fio-3.41"
     name = options["verify"]
     text, places = options["verify_pattern"]
@@ -33,9 +38,8 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t
     # Under `meta` too: as in fio, a pattern that was asked for is looked at where no checksum is.
     self.is_patterned = name == "pattern" or (name in ("pattern_hdr", "meta") and text != b"")
     pattern_init(&self.pattern, text, places, options["verify_pattern_interval"])
-    now = time.time_ns()
-    self.time_s = <uint32_t>(now // 1_000_000_000)
-    self.time_ns = <uint32_t>(now % 1_000_000_000)
+    self.time_s = <uint32_t>(begun_ns // NS_PER_S)
+    self.time_ns = <uint32_t>(begun_ns % NS_PER_S)
     self.nonce = nonce
     self.thread = thread
     return 0

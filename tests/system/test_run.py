@@ -136,7 +136,8 @@ def test_a_flipped_byte_fails_the_run_with_its_offset(tmp_path: Path) -> None:
     assert job["iovigil"]["failure"] == "verify"
     assert job["iovigil"]["first_mismatches"][0]["offset"] == 5 * BLOCK
     text = " ".join(iovigil_run(*read).stdout.split())
-    assert f"checksum at offset {5 * BLOCK}" in text
+    assert f"block with a wrong checksum at offset {5 * BLOCK}" in text
+    assert f"first wrong byte {wrong} (byte 1234 of the block)" in text
     assert "FAILED data corruption" in text
     assert iovigil_run(*read, "--continue_on_error=verify").returncode == 1
 
