@@ -326,7 +326,7 @@ def test_what_is_no_pattern_is_refused(program: Program, text: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mangle", MANGLES.values(), ids=MANGLES)
-@pytest.mark.parametrize(("rw", "engine"), zip(["write", "randwrite"], SYNC_AND_ASYNC, strict=True))
+@pytest.mark.parametrize(("rw", "engine"), list(zip(["write", "randwrite"], SYNC_AND_ASYNC, strict=True)))
 def test_damage_is_found(program: Program, rw: str, mangle: Callable[[Path], None], engine: str) -> None:
     common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nverify_fatal=1\n{engine}"
     program.run(job=common)
@@ -406,6 +406,36 @@ def test_writes_that_overlap_are_checked_for_the_last_of_them(ours: Program, map
     assert ours.run(job=job).job["error"] == 0
 
 
+OVERLAPS = {
+    "in order": "rw=write\n",
+    "at random": "rw=randwrite\n",
+    "without a map": "rw=randwrite\nnorandommap=1\n",
+    "one after another": "rw=randwrite\nnorandommap=1\nserialize_overlap=1\n",
+    "lengths": "rw=randwrite\nbsrange=4k-16k\n",
+    "backlog": "rw=randwrite\nverify_backlog=8\n",
+    "backlog without a map": "rw=randwrite\nnorandommap=1\nverify_backlog=8\n",
+    "experimental": "rw=randwrite\nexperimental_verify=1\n",
+    "threads": "rw=randwrite\nverify_async=2\n",
+    "mixed in order": "rw=rw\n",
+    "mixed": "rw=randrw\n",
+    "mixed without a map": "rw=randrw\nnorandommap=1\n",
+    "pattern": "rw=randwrite\nnorandommap=1\nverify_pattern=0x11%o\n",
+}
+
+
+@depths
+@pytest.mark.parametrize("writes", OVERLAPS)
+def test_of_writes_in_one_place_the_last_is_expected(ours: Program, writes: str, engine: str) -> None:
+    """fio 3.33 takes mixed ones without a map to be damaged."""
+    common = f"[v]\nfilename=data\nsize=256k\nbs=4k\nio_size=768k\nverify=md5\n{OVERLAPS[writes]}{engine}"
+    job = ours.run(job=common).job
+    assert job["error"] == 0
+    if not writes.startswith("mixed"):
+        assert job["write"]["io_kbytes"] == 768
+    if "iodepth" not in engine:
+        assert ours.run(job=f"{common}verify_only=1\n").job["error"] == 0
+
+
 TRIMS = "size=4m\nbs=4k\nrw=randwrite\nverify=crc32c\ntrim_percentage=30\ntrim_backlog=16\n"
 
 
@@ -418,6 +448,24 @@ def test_trimmed_blocks_read_as_zeroes(ours: Program, engine: str) -> None:
     zeroes = sum(not any(data[at : at + 4096]) for at in range(0, len(data), 4096))
     assert zeroes == job["trim"]["total_ios"]
     assert job["iovigil"]["verified_bytes"] == 4 * MIB
+
+
+@pytest.mark.parametrize("verify", ["crc32c", "sha3-256", "meta", "pattern\nverify_pattern=%o"])
+@pytest.mark.parametrize("mangle", ["a byte", "a block"])
+def test_what_is_not_zero_where_it_was_trimmed_is_found(ours: Program, verify: str, mangle: str) -> None:
+    """By the same job, asked to verify only: it knows which of its blocks it trimmed."""
+    common = f"[t]\nfilename=data\n{TRIMS}verify={verify}\n"
+    ours.run(job=common)
+    check = f"{common}verify_only=1\n"
+    assert ours.run(job=check).job["error"] == 0
+    with (ours.directory / "data").open("r+b") as file:
+        data = file.read()
+        trimmed = [at for at in range(4096, len(data), 4096) if not any(data[at : at + 4096])]
+        file.seek(trimmed[5] + 77)
+        file.write(b"\x10" * (1 if mangle == "a byte" else 4000))
+    ran = ours.run(job=check, status=None)
+    assert ran.job["error"] == CORRUPT
+    assert sum(ran.job["iovigil"]["mismatches"].values()) == 1
 
 
 def test_a_later_check_of_a_job_that_trimmed_is_refused_by_us(ours: Program) -> None:
