@@ -150,11 +150,7 @@ cdef class Job(PreparedJob):
             self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name}){hint}"
         elif wrong:
             self.page.error = EILSEQ
-            first = self.stats.mismatches()[0]
-            byte = f", first wrong byte at {first.first_byte}" if first.first_byte >= 0 else ""
-            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {first.length} bytes failed "
-                               f"verification; first: {MismatchKind(first.kind).name.lower()} "
-                               f"at offset {first.offset}{byte}")
+            self.stats.text = f"data corruption: {wrong} block{'s' * (wrong > 1)} failed verification"
 
     cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left

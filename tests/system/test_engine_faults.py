@@ -261,7 +261,7 @@ def test_a_bit_that_flips_on_the_way_is_found_where_it_flipped(
     assert done.page.error == errno.EILSEQ
     (record,) = done.page.mismatches()
     assert (record.kind, record.offset, record.first_byte) == (kind, 77 * BLOCK, 77 * BLOCK + at)
-    assert f"at offset {77 * BLOCK}, first wrong byte at {77 * BLOCK + at}" in done.page.text
+    assert done.page.text == "data corruption: 1 block failed verification"
     assert done.ios(READ) == BLOCKS
 
 
@@ -317,7 +317,7 @@ def test_all_damage_is_counted_and_the_first_of_it_recorded(fault_disk: FaultDis
     assert done.mismatches == {Mismatch.CHECKSUM: 50}
     assert done.page.total_errors == 50
     assert [record.offset // BLOCK for record in done.page.mismatches()] == list(range(0, 100, 2))
-    assert done.page.text.startswith("data corruption: 50 blocks of 4096 bytes failed verification; first: checksum")
+    assert done.page.text == "data corruption: 50 blocks failed verification"
 
 
 @engines
