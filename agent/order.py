@@ -51,11 +51,13 @@ def order_of(
     flow: tuple[int, int] | None = None,
     write_log: dict[str, int] | None = None,
     file_bytes: int = 0,
+    state_directory: str | None = None,
 ) -> dict[str, Any]:
     """The order for a job on these targets; `number` is its place among the jobs of its session, from 1.
 
     `names` is what an iolog calls them, `flow` the descriptor of the page that the jobs of a flow share and this
-    job's place there; `write_log` what to know of a log that outlives the job, or that others have as well.
+    job's place there; `write_log` what to know of a log that outlives the job, or that others have as well. Verify
+    state files are kept in `state_directory`; without one there are none.
     """
     options = msgspec.structs.replace(options, ioengine=engine)
     if engine == "cpuio" and not options.size:
@@ -67,6 +69,7 @@ def order_of(
         "flow": flow,
         "write_log": write_log,
         # One target that everything is replayed on answers to any name.
+        "verify_state": None if state_directory is None else (state_directory, options.name, number - 1),
         "names": None if options.replay_redirect else [*names],
         "targets": [*targets],
         "engine": engine_location(engine),

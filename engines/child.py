@@ -69,7 +69,10 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     is_bounded = (
         len(targets) == 1 and targets[0]["kind"] == "file" and not targets[0]["fill_device"] and not writes_logs
     )
-    process.limit(limits["memory_bytes"], limits["cpu_s"], targets[0]["size"] if is_bounded else 0)
+    file_bytes = targets[0]["size"] if is_bounded else 0
+    if is_bounded and order["verify_state"] and order["options"]["verify"] != "none":
+        file_bytes = max(file_bytes, STATE_FILE_BYTES)
+    process.limit(limits["memory_bytes"], limits["cpu_s"], file_bytes)
     stop_on_sigterm(page)
     page.state = RunState.SETTING_UP
     undo: list[Callable[[], str]] = []
@@ -94,7 +97,15 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
             options["invalidate"] = False  # or else what was read would be dropped again
         options["dumps"] = order.get("dumps")  # where the agent wants bad blocks, and how much of them
         job = Job(
-            options, page, files, order["number"], flow_place(order), order["names"], order["engine"], shared_log(order)
+            options,
+            page,
+            files,
+            order["number"],
+            flow_place(order),
+            order["names"],
+            order["engine"],
+            shared_log(order),
+            order["verify_state"],
         )
     except EngineUnavailable as error:
         page.text = f"{error.filename} is not to be had on this host: {error.strerror}"
@@ -193,6 +204,9 @@ def settle(order: "dict[str, Any]", target_fds: list[int], undo: "list[Callable[
 
 LOGS = ("write_bw_log", "write_iops_log", "write_lat_log", "write_hist_log", "write_iolog")
 """Options that let the child write other files than its target."""
+
+STATE_FILE_BYTES = 1 << 18
+"""No verify state file of a job with one target is longer."""
 
 PLACED_BY = {
     "uid": -1,

@@ -21,7 +21,8 @@ OF_REPLAY: Final = (
 )  # fmt: skip
 OF_TRIMS: Final = ("trim_backlog", "trim_backlog_batch")
 OF_VERIFY: Final = (
-    "verify_backlog", "verify_async", "verify_only", "trim_percentage", "verify_offset", "verify_pattern",
+    "verify_backlog", "verify_async", "verify_only", "verify_state_load", "trim_percentage", "verify_offset",
+    "verify_pattern",
 )  # fmt: skip
 
 
@@ -224,6 +225,7 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify_only and options.trim_percentage and options.iodepth > 1:
         reason = "together with trim_percentage is for iodepth=1: deeper, which blocks were trimmed is not known"
         yield OptionError("verify_only", reason)
+    yield from check_state(options)
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
     if options.bs_unaligned and any(least != most for least, most in options.lengths):
@@ -265,6 +267,20 @@ def check_header_place(options: JobOptions, room: int) -> Iterator[OptionError]:
     if not room <= options.verify_offset <= unit - room:
         reason = f"{options.verify_offset} is not in {room}..{unit - room}: header and checksum take {room} bytes"
         yield OptionError("verify_offset", f"{reason} of the {spell_size(unit)} under them")
+
+
+def check_state(options: JobOptions) -> Iterator[OptionError]:
+    """The file that one job leaves for another that checks."""
+    if options.verify_state_load and options.does_write and not options.verify_only:
+        reason = f"is for jobs that check what another wrote: with verify_only=1, or reading; rw is {options.rw}"
+        yield Inapplicable("verify_state_load", reason)
+    elif options.verify_state_load and options.time_based:
+        yield OptionError("verify_state_load", "excludes time_based: it checks what one run wrote")
+    if options.verify_policy != "none":
+        if not options.does_write:
+            yield Inapplicable("verify_policy", f"is for jobs that write; rw is {options.rw}")
+        elif not options.verify_state_save:
+            yield Inapplicable("verify_policy", "means nothing without verify_state_save")
 
 
 def check_units(options: JobOptions) -> Iterator[OptionError]:

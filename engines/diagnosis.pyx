@@ -224,9 +224,13 @@ cdef void diagnose_straight(const verify_format *form, char *unit, uint32_t leng
         answer.is_expected_known = numberio > 0
         return
     if offset_of(unit, header_size, offset) != offset:
+        answer.found_offset = <int64_t>offset_of(unit, header_size, offset)
+        if is_torn(&found):
+            # Its head alone is of another place.
+            answer.kind = Mismatch.TORN
+            return
         answer.kind = Mismatch.MISPLACED
         answer.first_byte = 16
-        answer.found_offset = <int64_t>offset_of(unit, header_size, offset)
         answer.wrong_bits = found.wrong_bits if numberio else -1
         answer.is_expected_known = numberio > 0
         return
@@ -283,6 +287,7 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
     """
     cdef verdict answer
     cdef uint32_t size = shifted_size(form, unit, length)
+    cdef bint is_compared
     answer.kind = Mismatch.CHECKSUM
     answer.first_byte = answer.wrong_bits = answer.found_offset = -1
     answer.found = 0
@@ -296,11 +301,14 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
         size = damaged_size(form, unit, length)
         shift_unit(form, unit, size)
     diagnose_straight(form, unit, length, offset, at, numberio, scratch, &answer)
+    # Else it is a field of the header that told.
+    is_compared = (form.shift and answer.is_expected_known
+                   and answer.first_byte == compare(unit, scratch, length).first_byte)
     shift_unit(form, unit, size)
     shift_unit(form, scratch, size)
     if form.shift:
         # As it lies on the disk. Of several wrong bytes another may come first there.
-        if answer.is_expected_known:
+        if is_compared:
             answer.first_byte = compare(unit, scratch, length).first_byte
         elif 0 <= answer.first_byte < size:
             answer.first_byte += form.shift

@@ -1,8 +1,9 @@
 # What this job wrote where, and whether it is still there.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from iovigil.engines.diagnosis cimport verdict
+from iovigil.engines.dumps cimport Dumps
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
 from iovigil.engines.stats cimport stats_page
@@ -50,10 +51,7 @@ cdef class Integrity:
     cdef uint64_t trim_share  # of 2^32
     cdef bint expects_zeroes  # of trimmed blocks
     cdef uint64_t seed  # of the choice of what is trimmed
-    cdef bint has_dumps
-    cdef list dump_names  # of each file, up to the offset
-    cdef str dump_suffix
-    cdef int64_t dump_files_left, dump_bytes_left
+    cdef Dumps dumps
 
     cdef bint is_taken(self, const piece *drawn) noexcept nogil
     cdef bint holds(self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil
@@ -79,4 +77,3 @@ cdef class Integrity:
     cdef uint64_t unit_of(self, uint32_t file, uint64_t offset) noexcept nogil
     cdef void place_of(self, uint64_t unit, piece *drawn) noexcept nogil
     cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil
-    cdef bint dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept

@@ -4,7 +4,7 @@ import os
 import time
 
 from libc.errno cimport EILSEQ
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -83,16 +83,7 @@ cdef class Integrity:
         self.scratch = <char *>calloc(1, self.max_bs)
         if self.scratch == NULL:
             raise MemoryError
-        wanted = options.get("dumps")
-        self.has_dumps = options["verify_dump"] or wanted is not None
-        self.dump_suffix = ""
-        self.dump_files_left = self.dump_bytes_left = INT64_MAX
-        if wanted is not None:
-            self.dump_names = [f"{wanted['directory']}/{wanted['prefix']}"] * targets.count
-            self.dump_suffix = f".{wanted['suffix']}"
-            self.dump_files_left, self.dump_bytes_left = wanted["most_files"], wanted["most_bytes"]
-        elif self.has_dumps:
-            self.dump_names = [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in targets.fds]
+        self.dumps = Dumps(options, targets)
         if not writes:
             return
         self.unit = interval
@@ -363,31 +354,13 @@ cdef class Integrity:
             place.found_offset = answer.found_offset
             place.found_ns = now_ns(&self.page.clock)
             place.file = io.file
-            if self.has_dumps:
+            if self.dumps.is_wanted:
                 with gil:
-                    place.is_dumped = self.dump(io, at, length, answer)
+                    place.is_dumped = self.dumps.write(io.file, place.offset, io.buf + at,
+                                                       self.scratch if answer.is_expected_known else NULL, length)
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
-
-    cdef bint dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept:
-        """Write what was read, and what should have been where that is known, for people to compare."""
-        name = f"{self.dump_names[io.file]}.{io.offset + at}{self.dump_suffix}"
-        contents = {"received": (io.buf + at)[:length]}
-        if answer.is_expected_known:
-            contents["expected"] = self.scratch[:length]
-        self.dump_files_left -= len(contents)
-        self.dump_bytes_left -= len(contents) * length
-        if self.dump_files_left < 0 or self.dump_bytes_left < 0:
-            return False
-        for kind, data in contents.items():
-            try:
-                with open(f"{name}.{kind}", "wb") as file:
-                    file.write(data)
-            except OSError as error:
-                os.write(2, f"warning: verify_dump: {name}.{kind}: {error.strerror}\n".encode())
-                return False
-        return True
 
     cdef void start_check(self) noexcept nogil:
         self.log.next_check = 0

@@ -31,6 +31,7 @@ cdef class Job(PreparedJob):
     cdef uint64_t blocked_ns  # since when that write waits for another job; 0: it does not
     cdef int chosen_ddir  # of the next I/O, while its time has not come; -1 is none
     cdef bint has_begun
+    cdef bint has_checked  # the verify phase has begun
     cdef uint64_t unsynced_writes
     cdef uint64_t dirty_start  # written since the last sync_file_range
     cdef uint64_t dirty_end
@@ -55,12 +56,17 @@ cdef class Job(PreparedJob):
     cdef bint is_draining  # iodepth_low
 
     cdef explain(self)
+    cdef save_state(self)
+    cdef bytes random_words(self)
     cdef void run_phases(self) noexcept nogil
     cdef void check(self, uint64_t end_ns) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
     cdef bint has_failed(self) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef void run_dry(self) noexcept nogil
+    cdef void retrace(self) noexcept nogil
+    cdef int draw_dry(self, piece *drawn) noexcept nogil
+    cdef bint draw_vouched(self, int ddir, piece *drawn) noexcept nogil
     cdef void trim_dry(self, bint is_last) noexcept nogil
     cdef bint is_fresh(self, const io_u *io) noexcept nogil
     cdef uint32_t wanted(self, const io_u *last) noexcept nogil

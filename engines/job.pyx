@@ -20,6 +20,7 @@ from iovigil.engines.io_u cimport (
 )
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE
 from iovigil.engines.latency cimport clear, record, slot_add, slot_get, slot_set
+from iovigil.engines.offsets cimport TAUSWORTHE, TAUSWORTHE64
 from iovigil.engines.pace cimport (
     pace_dropped, pace_due_ns, pace_forget, pace_issued, pace_paused, pace_start, sleep_until,
 )
@@ -30,6 +31,7 @@ from iovigil.engines.stats cimport (
     COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, Counter, Latency, RunState, rate_samples,
 )
 from iovigil.engines.target cimport target_file
+from iovigil.engines.tausworthe cimport tausworthe, tausworthe64, tausworthe64_seed, tausworthe_seed
 from iovigil.engines.think cimport think_is_due, think_issued, think_pause, think_start
 from iovigil.engines.workload cimport next_ddir, next_piece, piece, workload_pass, workload_rewind
 
@@ -43,6 +45,7 @@ cdef enum:
     LONGEST_UNSEEN_NS = 500000000
     SHORTEST_ROUND_NS = 20000000
     CHECK_WAIT_NS = 50000000
+    NO_SLOT = 0xFFFFFFFE  # of a sync outside the queue
     BLOCKED_LOOK_NS = 20000  # how often to look whether another job has let go of a block
     LONGEST_BLOCKED_NS = 10000000000
 
@@ -101,12 +104,16 @@ cdef class Job(PreparedJob):
             self.advise(POSIX_FADV_DONTNEED)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
+            if self.vouched.is_loaded:
+                self.retrace()
             self.run_phases()
         getrusage(RUSAGE_SELF, &after)
         now = now_ns(&self.page.clock)
         self.logs.write_out(self.page, now)
         if self.is_recorded:
             self.recorder.write_out(now)
+        if self.keeps_outcomes and self.outcomes.issued:
+            self.save_state()
         self.page.user_us = 1000000 * (after.ru_utime.tv_sec - before.ru_utime.tv_sec) + (
             after.ru_utime.tv_usec - before.ru_utime.tv_usec)
         self.page.system_us = 1000000 * (after.ru_stime.tv_sec - before.ru_stime.tv_sec) + (
@@ -118,6 +125,54 @@ cdef class Job(PreparedJob):
         self.explain()
         slot_set(&self.page.is_complete, 1)
         self.enter(RunState.EXITED)
+
+    cdef save_state(self):
+        """Tell a later job what was written. That it cannot be told is a warning: the job itself has not failed."""
+        from iovigil.engines import verify_state
+
+        _, name, index = self.state_file
+        path = verify_state.path_of(*self.state_file)
+        version = verify_state.VERSIONS[self.state_header]
+        writes, in_flight, failed = self.outcomes.numbers()
+        if version == verify_state.WITH_PLACES:
+            # It has no numbers: whatever is older than the last few writes has to be good. Those that come back out of
+            # order may leave one behind.
+            old = [number for number in (*in_flight, *failed) if number + self.options.iodepth < writes]
+            writes = min(old, default=writes)
+        is_wide = self.work.how.generator == TAUSWORTHE64
+        is_fios = self.work.how.generator in (TAUSWORTHE, TAUSWORTHE64) and (
+            self.options.randrepeat or self.options.allrandrepeat)
+        has_choices = self.options.is_random or self.is_mixed or not self.work.is_plain
+        state = verify_state.VerifyState(
+            version=version,
+            depth=self.options.iodepth,
+            writes=writes,
+            index=index,
+            name=name,
+            random=(is_wide, self.random_words()),
+            seed=self.seed if has_choices and not is_fios else 0,
+            file_count=self.targets.count,
+            in_flight=in_flight,
+            failed=failed,
+            places=self.outcomes.places(),
+        )
+        try:
+            verify_state.save(path, state)
+        except OSError as error:
+            self.state_notes.append(f"verify_state_save: {path}: {error.strerror}: no job can be told what was written")
+
+    cdef bytes random_words(self):
+        """Where fio's generator of offsets stands, had it drawn ours."""
+        cdef tausworthe narrow = self.work.how.random
+        cdef tausworthe64 wide = self.work.how.random64
+        if not self.options.is_random or self.work.is_plain:
+            return b""
+        if self.has_checked:  # as fio, whose check starts it again
+            tausworthe_seed(&narrow, self.work.how.offset_seed)
+            tausworthe64_seed(&wide, self.work.how.offset_seed)
+        if self.work.how.generator == TAUSWORTHE64:
+            return (<char *>&wide)[:sizeof(wide)]
+        return (<char *>&narrow)[:sizeof(narrow)]
 
     cdef explain(self):
         """Write the job's error and what it means on the page."""
@@ -231,6 +286,7 @@ cdef class Job(PreparedJob):
         self.bytes_left = <uint64_t>-1
         self.ios_left = <uint64_t>-1
         self.integrity.start_check()
+        self.has_checked = True
         self.enter(RunState.VERIFYING)
         self.phase(True, end_ns)
         self.enter(RunState.RUNNING)
@@ -246,16 +302,11 @@ cdef class Job(PreparedJob):
         """verify_only: book the writes of a pass as if they had been made."""
         cdef io_u *io = &self.ios[0]
         cdef piece drawn
-        cdef int ddir
-        while self.bytes_left and self.ios_left and not slot_get(&self.page.stop):
-            ddir = next_ddir(&self.work)
-            if not self.draw(ddir, &drawn):
-                break
-            self.has_begun = True
-            self.ios_left -= 1
-            if ddir != TRIM:  # of a pair only the write counts
-                self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
-            if ddir != READ:
+        cdef int ddir = READ
+        cdef uint64_t index
+        while ddir >= 0:
+            ddir = self.draw_dry(&drawn)
+            if ddir > READ:
                 io.ddir = <uint8_t>ddir
                 io.file = <uint16_t>drawn.file
                 io.offset = drawn.offset
@@ -267,6 +318,62 @@ cdef class Job(PreparedJob):
                     self.integrity.trimmed(io)
             self.trim_dry(False)
         self.trim_dry(True)
+        for index in range(self.vouched.doubtful_count):
+            drawn = self.vouched.doubtful[index]
+            io.ddir = WRITE
+            io.file = <uint16_t>drawn.file
+            io.offset = drawn.offset
+            io.length = io.block_length = drawn.length
+            self.integrity.finish(io, 0)
+
+    cdef int draw_dry(self, piece *drawn) noexcept nogil:
+        """The direction of the next I/O that is not made, and its place; -1 where the pass has no more."""
+        cdef int ddir
+        if not self.bytes_left or not self.ios_left or slot_get(&self.page.stop):
+            return -1
+        if self.vouched.is_loaded and self.vouched.seen == self.vouched.count:
+            return -1
+        ddir = next_ddir(&self.work)
+        if not self.draw(ddir, drawn):
+            return -1
+        self.has_begun = True
+        self.ios_left -= 1
+        if ddir != TRIM or not self.options.is_trimwrite:  # of a pair only the write counts
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+        if ddir == (WRITE if self.options.does_write else READ):
+            self.vouched.seen += 1
+        return ddir
+
+    cdef void retrace(self) noexcept nogil:
+        """Go through the writes that the state file counts: where did those go whose outcome it leaves open?"""
+        cdef uint64_t budget = self.options.number_ios or <uint64_t>-1, _loop
+        cdef int ddir, counted = WRITE if self.options.does_write else READ  # one that reads draws what the other wrote
+        cdef piece drawn
+        self.ios_left = budget
+        for _loop in range(self.options.loops):
+            workload_rewind(&self.work)
+            self.bytes_left = self.pass_bytes
+            self.may_repeat = self.pass_bytes > self.region_bytes
+            self.has_begun = False
+            while True:
+                ddir = self.draw_dry(&drawn)
+                if ddir < 0:
+                    break
+                if ddir == counted:
+                    self.vouched.seen -= 1
+                    self.vouched.note(&drawn)
+        self.vouched.seen = 0
+
+    cdef bint draw_vouched(self, int ddir, piece *drawn) noexcept nogil:
+        """`draw` for a job that reads what the state file vouches for."""
+        while self.vouched.seen < self.vouched.count and self.ios_left and self.bytes_left and self.draw(ddir, drawn):
+            self.vouched.seen += 1
+            if not self.vouched.doubts(drawn):
+                return True
+            self.has_begun = True
+            self.ios_left -= 1
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+        return False
 
     cdef void trim_dry(self, bint is_last) noexcept nogil:
         """Book the trims that are due, as if they had been made."""
@@ -491,7 +598,7 @@ cdef class Job(PreparedJob):
                 if not self.integrity.next_unchecked(&drawn, &generation, &is_trimmed):
                     self.bytes_left = 0
                     return NULL
-            elif not self.draw(ddir, &drawn):
+            elif not (self.draw_vouched(ddir, &drawn) if self.vouched.is_loaded else self.draw(ddir, &drawn)):
                 self.bytes_left = 0
                 return NULL
             self.chosen_ddir = -1
@@ -523,6 +630,8 @@ cdef class Job(PreparedJob):
             if self.options.is_verified:
                 self.integrity.begin(io, False)
                 io.start_ns = now_ns(&self.page.clock)
+                if self.keeps_outcomes:
+                    self.outcomes.issue(io.index)
             else:
                 contents_write(&self.contents, io.buf, io.length, io.offset, now)
                 if self.contents.making == REMAKE:
@@ -629,6 +738,8 @@ cdef class Job(PreparedJob):
             drawn.length = <uint32_t>min(self.dirty_end - self.dirty_start, <uint64_t>0xFFFFFFFF)
             self.dirty_end = 0
         io = self.take_slot(self.sync_due, &drawn)
+        if self.keeps_outcomes and io.ddir != <uint8_t>SYNC_RANGE and self.targets.count == 1:  # one file is synced
+            self.outcomes.begin_sync(io.index)
         self.sync_due = 0
         io.start_ns = now
         if self.is_recorded:
@@ -719,6 +830,8 @@ cdef class Job(PreparedJob):
             if io.start_ns >= self.epoch_ns:
                 slot_add(&self.page.counter[<int>Counter.IOS][<int>SYNC], 1)
                 record(&self.page.latency[<int>Latency.LAT][<int>SYNC], elapsed(io.start_ns, now), 1)
+            if self.keeps_outcomes:
+                self.outcomes.end_sync(io.index, True)
             self.release(io)
         elif io.result == 0:
             # A disk that is gone reads as 0 bytes and does not say more.
@@ -790,6 +903,8 @@ cdef class Job(PreparedJob):
         """Book a whole write or trim, or have a block that was read judged. False: a checker keeps it."""
         if io.ddir == WRITE:
             self.integrity.finish(io, io.numberio)
+            if self.keeps_outcomes:
+                self.outcomes.complete(io.index, io.file, io.offset)
         elif io.ddir == TRIM:
             if self.integrity.is_logged:
                 self.integrity.trimmed(io)
@@ -825,6 +940,11 @@ cdef class Job(PreparedJob):
         """What a write that failed has left behind is unknown: nothing to check."""
         if self.integrity.is_logged and (io.ddir == WRITE or io.ddir == TRIM):
             self.integrity.finish(io, 0)
+        if self.keeps_outcomes:
+            if io.ddir == WRITE:
+                self.outcomes.fail(io.index)
+            else:
+                self.outcomes.end_sync(io.index, False)
 
     cdef bint may_pass(self, int error, unsigned kind) noexcept nogil:
         """Whether continue_on_error, with ignore_error's list where there is one, lets an error pass."""
@@ -882,6 +1002,8 @@ cdef class Job(PreparedJob):
         cdef uint32_t file
         self.enter(RunState.FSYNCING)
         slot_set(&self.page.inflight_ns[0], now_ns(&self.page.clock))  # nothing else is in flight
+        if self.keeps_outcomes:
+            self.outcomes.begin_sync(NO_SLOT)
         for file in range(self.targets.count):
             while not error and self.targets.files[file].fd >= 0:
                 error = -self.engine.flush(file)
@@ -889,6 +1011,8 @@ cdef class Job(PreparedJob):
                     break
                 error = 0
         slot_set(&self.page.inflight_ns[0], 0)
+        if self.keeps_outcomes:
+            self.outcomes.end_sync(NO_SLOT, not error)
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
             slot_add(&self.page.total_errors, 1)

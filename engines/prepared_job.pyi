@@ -21,6 +21,7 @@ class PreparedJob:
         names: Sequence[str] | None = (),
         location: EngineLocation | None = None,
         shared_log: tuple[int, int, int, int, int] | None = None,
+        state_file: tuple[str, str, int] | None = None,
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
     def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:

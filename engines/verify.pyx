@@ -14,6 +14,8 @@ from iovigil.engines.payload cimport fill
 
 cdef enum:
     NS_PER_S = 1000000000
+    SAMPLE = 8  # bytes of the data that are compared with what the seed makes
+    FILL_STRIDE = 64  # the start of a fill is the same, however long it is, but for the last of these
 
 
 cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t begun_ns, uint16_t thread) except -1:
@@ -33,6 +35,8 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t
         if name == "sha512":
             checksum_of(name, not is_current, &self.other)
             self.is_loose = not is_current
+        elif name in ("crc7", "crc16"):
+            self.is_loose = True
         oldest_checksum_of(name, &self.early)
         self.shift = options["verify_offset"]
     # Under `meta` too: as in fio, a pattern that was asked for is looked at where no checksum is.
@@ -117,8 +121,10 @@ cdef uint32_t header_size_of(const char *unit) noexcept nogil:
 cdef const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
     if header_size == sizeof(header_24):
         return &form.early
-    # What says little of the data is in no header of today's.
-    return &form.other if form.is_loose and header_size == sizeof(header_48) else &form.sum
+    # The sha512 of old is in no header of today's.
+    if header_size == sizeof(header_48) and form.header_size == sizeof(header_40) and form.other.compute != NULL:
+        return &form.other
+    return &form.sum
 
 
 cdef bint is_of_type(const verify_format *form, const char *unit, uint32_t header_size) noexcept nogil:
@@ -184,7 +190,7 @@ cdef int64_t first_not_zero(const char *unit, uint32_t length) noexcept nogil:
 
 cdef inline bint is_good_straight(const verify_format *form, const char *unit, uint32_t length, uint64_t offset,
                                   uint64_t at, uint64_t numberio, char *scratch) noexcept nogil:
-    cdef uint32_t header_size = 0, data_at = 0
+    cdef uint32_t header_size = 0, data_at = 0, tested_at
     if form.header_size:
         header_size = header_size_of(unit)
         if (not header_size or not is_of_type(form, unit, header_size)
@@ -199,6 +205,14 @@ cdef inline bint is_good_straight(const verify_format *form, const char *unit, u
             return False
         if numberio and not is_write(form, unit, header_size, offset, numberio):
             return False
+        if numberio and not form.is_loose and not form.pattern.length:
+            # Checksum and data may be whole and another write's, behind this one's header.
+            tested_at = data_at + LABEL_SIZE
+            if tested_at + SAMPLE <= length // FILL_STRIDE * FILL_STRIDE:
+                fill(scratch, (tested_at + SAMPLE + FILL_STRIDE - 1) // FILL_STRIDE * FILL_STRIDE,
+                     seed_for(form, numberio, offset))
+                if memcmp(scratch + tested_at, unit + tested_at, SAMPLE):
+                    return False
     if form.is_patterned or (form.is_loose and numberio):
         fill_unit(form, scratch, length, offset, at, seed_for(form, numberio, offset))
         return memcmp(scratch + data_at, unit + data_at, length - data_at) == 0

@@ -10,7 +10,7 @@ from iovigil.agent.config import kinds
 from iovigil.agent.config.kinds import Kind
 from iovigil.engines.options import JobOptions
 
-PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False)
+PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False, verify_state_save=False)
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
 
 

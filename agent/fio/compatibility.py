@@ -39,6 +39,7 @@ DIFFERENCES: Final[Sequence[tuple[str, str]]] = (
      "fio 3.33 makes of `verify_pattern` without `verify`."),
     ("Headers of another `verify`", "Fail as headers; fio compares its own checksum. Either gives EILSEQ."),
     ("Distributions", "`random_distribution` takes one distribution for reads, writes and trims."),
+    ("State files", "Not saved by `verify_only`, nor before anything is written; `verify_header` chooses the version."),
     ("Random offsets", "`random_generator=auto` visits each block once without a map; its offsets are not fio's."),
 )  # fmt: skip
 
@@ -83,10 +84,10 @@ class AcceptanceRow(NamedTuple):
 
 
 OURS: Final = "ours"
-NOT_YET: Final = "not yet: verify formats are not supported yet"
 WORKLOAD: Final = "system/test_acceptance_fio_workload.py"
 VERIFY: Final = "system/test_acceptance_fio_verify.py"
 MATRIX: Final = "system/test_verify_matrix.py"
+STATE: Final = "system/test_acceptance_fio_verify_state.py"
 LATENCY: Final = "system/test_acceptance_fio_latency.py"
 LOGS: Final = "system/test_acceptance_fio_logs.py"
 FLOW: Final = "system/test_acceptance_fio_flow.py"
@@ -171,7 +172,12 @@ ACCEPTANCE: Final[Sequence[AcceptanceRow]] = tuple(AcceptanceRow(*row) for row i
     ("... we find it in what fio wrote, and say which", f"{MATRIX}::test_we_find_the_bytes_that_are_wrong"),
     ("... and in today's headers, which fio 3.33 does not know",
      f"{MATRIX}::test_we_find_the_bytes_that_are_wrong_of_what_we_wrote", OURS),
-    ("`verify_state_save`, `verify_state_load`", "", NOT_YET),
+    ("A reader checks what the state file tells of: one file; four files, libaio, `loops`",
+     f"{VERIFY}::test_a_reader_checks_what_the_state_file_tells_of"),
+    ("A job that was cut short leaves a state file, and no more than it tells of is checked",
+     f"{STATE}::test_a_job_that_was_cut_short_is_checked_as_far_as_it_came"),
+    ("Either loads the state files that the other saved", f"{STATE}::test_either_loads_what_the_other_saved"),
+    ("`verify_policy=fsynced`", f"{STATE}::test_what_no_fsync_has_followed_is_not_vouched_for", OURS),
     # Latencies.
     ("Mean slat + mean clat = mean lat",
      f"{LATENCY}::test_the_means_of_submission_and_completion_make_that_of_the_whole",

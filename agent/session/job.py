@@ -44,10 +44,11 @@ class LogShare(NamedTuple):
 class SessionJob:
     """A planned job and how far it is."""
 
-    def __init__(self, plan: PlannedJob, tools: Tools) -> None:
+    def __init__(self, plan: PlannedJob, tools: Tools, aux_path: str = "") -> None:
         options = plan.options
         target = plan.targets[0]["path"] if plan.targets else options.ioengine
         self.plan = plan
+        self.aux_path = aux_path
         self.phase = Phase.WAITING
         self.result: RunResult | None = None
         self.steady: SteadyState | None = None
@@ -78,6 +79,7 @@ class SessionJob:
             self.plan.layout_s,
             number=self.plan.number,
             names=self.plan.names,
+            state_directory=self.aux_path,
             flow=(self.flow.page.fileno(), self.flow.place) if self.flow is not None else None,
             write_log=(
                 self.log_share.log.told(self.log_share.place, self.log_share.sharers)

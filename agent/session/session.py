@@ -49,7 +49,7 @@ class Session:
         hook: Hook = run_hook,
         aux_path: str = "",
     ) -> None:
-        self.jobs = tuple(SessionJob(plan, tools) for plan in plans)
+        self.jobs = tuple(SessionJob(plan, tools, aux_path) for plan in plans)
         join_flows(self.jobs)
         share_write_logs(self.jobs)
         self.is_interrupted = False

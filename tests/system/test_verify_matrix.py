@@ -127,6 +127,47 @@ def test_we_take_what_either_wrote(files: Files, writer: str, case: Case) -> Non
     assert (outcome.status, outcome.mismatches) == (0, {}), outcome.show()
 
 
+# {what: (how one writes, how the other reads)}
+WAYS: Final = {
+    "lengths": ("rw=randwrite bsrange=4k-16k", "rw=read"),
+    "lengths of which one is a header's": ("rw=write bssplit=512/50:8k/50", "rw=read bs=8k verify_interval=512"),
+    "shorter reads": ("rw=write bs=16k verify_interval=4k", "rw=randread"),
+    "longer reads": ("rw=randwrite", "rw=read bs=16k verify_interval=4k"),
+    "a part of the file": ("rw=write offset=32k size=48k verify_pattern=%o", "rw=read offset=32k size=48k"),
+    "checked while written": ("rw=randwrite verify_backlog=4", "rw=randread verify_async=2"),
+    "deep": ("rw=randwrite ioengine=libaio iodepth=8", "rw=randread ioengine=libaio iodepth=8"),
+    "compressible": ("rw=write buffer_compress_percentage=50 refill_buffers=1", "rw=read"),
+    "several times": ("rw=randwrite loops=3", "rw=read loops=2"),
+    "the writer's own job": ("rw=randwrite randrepeat=1", "rw=randwrite verify_only=1"),
+    "another checksum than looked at": ("rw=write verify=sha3-512", "rw=read verify=meta"),
+    "a pattern that nobody looks at": ("rw=write verify_pattern=0x17", "rw=read verify_pattern=0x18"),
+}
+
+
+def ways(which: int) -> dict[str, dict[str, Any]]:
+    """The options of either side, by name."""
+    common = {**COMMON, "verify": "xxhash"}
+    return {
+        name: {**common, **dict(word.split("=", 1) for word in sides[which].split())} for name, sides in WAYS.items()
+    }
+
+
+@pytest.mark.requires_fio
+def test_either_takes_what_the_other_wrote_in_any_way(tmp_path: Path) -> None:
+    names = {name: name.replace(" ", "-").replace("'", "") for name in WAYS}
+    for name, options in ways(0).items():
+        outcome = run_job(data_file(tmp_path / f"ours-{names[name]}", BS * BLOCKS), verify_header=OLD, **options)
+        assert outcome.status == 0, outcome.show()
+    written = run_fio(tmp_path, {}, {f"fio-{names[name]}": options for name, options in ways(0).items()})
+    assert {name for name, found in written.items() if found != Found(0, frozenset())} == set()
+    read = run_fio(tmp_path, {}, {f"ours-{names[name]}": options for name, options in ways(1).items()})
+    assert {name for name, found in read.items() if found != Found(0, frozenset())} == set()
+    for name, options in ways(1).items():
+        outcome = run_job(tmp_path / f"fio-{names[name]}", **options)
+        assert (outcome.status, outcome.mismatches) == (0, {}), f"{name}: {outcome.show()}"
+        assert outcome.bytes(0) >= 48 << 10
+
+
 @pytest.mark.requires_fio
 @both_wrote
 def test_fio_finds_the_bytes_that_are_wrong(files: Files, writer: str, case: Case) -> None:

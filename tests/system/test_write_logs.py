@@ -1,4 +1,4 @@
-"""Write logs that outlive a job, or that several jobs have in common: nothing is missed, and nothing taken for wrong."""
+"""Write logs that outlive a job, or that several jobs have in common: nothing missed, and nothing taken for wrong."""
 
 import os
 import signal
