@@ -67,7 +67,7 @@ cdef inline bint is_torn(const difference *found) noexcept nogil:
     return found.foreign and (found.equal or found.damaged)
 
 
-cdef bint mended_header(char *unit, uint32_t *place, char *kept) noexcept nogil:
+cdef bint mended_header(char *unit, uint32_t length, uint32_t *place, char *kept) noexcept nogil:
     """Change the one byte of a header that would mend it; where that is, and what it was. False if there is none.
 
     A CRC has one answer for a single byte; all of them are tried, some 0.2 ms for a broken unit.
@@ -77,6 +77,8 @@ cdef bint mended_header(char *unit, uint32_t *place, char *kept) noexcept nogil:
     sizes[0] = sizeof(header_48)
     sizes[1] = sizeof(header_40)
     for which in range(2):
+        if sizes[which] > length:
+            continue
         for at in range(sizes[which]):
             kept[0] = unit[at]
             for value in range(256):
@@ -198,7 +200,7 @@ cdef void diagnose_straight(const verify_format *form, char *unit, uint32_t leng
     else:
         # The header of the write itself says more than is known here: which job of several it was.
         if not header_size:
-            is_mended = mended_header(unit, &place, &kept)
+            is_mended = mended_header(unit, length, &place, &kept)
         if header_size or is_mended:
             data_at = rebuild(form, unit, header_size_of(unit), length, offset, at, scratch)
             answer.is_expected_known = not form.pattern.length or is_proved(form, unit, scratch, data_at, length)
@@ -272,7 +274,7 @@ cdef uint32_t damaged_size(const verify_format *form, const char *unit, uint32_t
     cdef char kept
     memset(head, 0, sizeof(head))
     memcpy(head, unit + form.shift, min(<uint32_t>sizeof(head), length - form.shift))
-    if mended_header(head, &place, &kept):
+    if mended_header(head, sizeof(head), &place, &kept):
         size = header_size_of(head) + checksum_for(form, header_size_of(head)).size
         if size <= form.shift and form.shift + size <= length:
             return size
