@@ -90,7 +90,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
     try:
         settle(order, target_fds, undo)
         files = [
-            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END))
+            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END), target["start"])
             for fd, target in zip(target_fds, order["targets"], strict=True)
         ]
         if options["pre_read"]:

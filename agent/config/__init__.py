@@ -12,6 +12,7 @@ from iovigil.agent.config.model import (
     Config,
     DiskSettings,
     ProbeSettings,
+    RegionSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
 from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes
@@ -25,6 +26,7 @@ __all__ = [
     "DiskSettings",
     "ProbeSettings",
     "Problem",
+    "RegionSettings",
     "load",
     "parse",
 ]

@@ -22,7 +22,7 @@ import iovigil
 
 SUITE: Final = "trixie"
 """Whose kernel: in that of Debian 12 scsi_debug can inject less."""
-MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug")
+MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug", "dm_mod")
 MAKING_DEADLINE_S: Final = 150.0
 START_S: Final = 60.0
 """Until the program is started, on a machine that has other things to do."""
