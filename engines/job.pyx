@@ -885,6 +885,8 @@ cdef class Job(PreparedJob):
         if io.result == -ECANCELED and (self.failure.error or slot_get(&self.page.stop)):
             # Taken back by stop_early, or given up by an engine that was told to stop: no word of the disk's.
             self.forget(io)
+            if self.is_scrub:
+                self.scrub.is_given_up = True
             self.release(io)
         elif io.result < 0:
             self.fail(io, <int>-io.result)

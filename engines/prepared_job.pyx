@@ -62,8 +62,8 @@ cdef class PreparedJob:
         of its own, and where those begin unless at 0) each, none for an engine without a target; `number` is the
         job's place among those beside it; `flow_place` a FlowPage and its place there; `names` what an iolog calls
         the files, None where it is replayed on one file whatever it says; `location` where the engine is, when it is
-        none of ours; `shared_log` a write log that is not this job's alone (see Integrity); `state_file` the directory of
-        the verify state file, the job's name and its index; `scrub` what a scrub is told (see Scrub), None for any
+        none of ours; `shared_log` a write log that is not this job's alone (see Integrity); `state_file` the directory
+        of the verify state file, the job's name and its index; `scrub` what a scrub is told (see Scrub), None for any
         other job.
         """
         self.stats = stats

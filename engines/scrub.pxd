@@ -50,6 +50,7 @@ cdef class Scrub:
     cdef uint64_t end  # of the window, as far as this run works it off
     cdef bint is_in_doubt  # the window was under way when the last run ended
     cdef bint is_stopping
+    cdef bint is_given_up  # an I/O of the window was taken back: the window stays open
     cdef bint has_written
     cdef bint has_found  # bad blocks, of which the state does not know yet
     cdef uint64_t errors

@@ -315,7 +315,7 @@ cdef class Scrub:
         """The stage is done, and nothing in flight: begin the next. False when the run is over."""
         cdef uint64_t block
         cdef const scrub_record *record = &self.state.record
-        if self.error or self.is_newer or self.stage == SCRUB_OVER:
+        if self.error or self.is_newer or self.is_given_up or self.stage == SCRUB_OVER:
             return False
         if self.stage == OPENING:
             if self.is_stopping or (not self.is_in_doubt and record.cursor >= self.goal(unix_now())):

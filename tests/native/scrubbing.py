@@ -1,7 +1,7 @@
 """Scrubs of a disk in memory that notes what reaches it in which order, its state included."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -42,6 +42,10 @@ class WatchedDisk(Disk):
         self.errors: dict[tuple[int, int], int] = {}
         """errno for I/Os of a direction at an offset; of a synchronous disk only, where it is not the engine's own."""
 
+        self.stops_at: tuple[int, int] | None = None
+        """The I/O during which the job is told to stop."""
+        self.stop: Callable[[], None] = lambda: None
+
     def note_state(self) -> None:
         state = os.pread(self.state_fd, STATE_BYTES, 0).ljust(STATE_BYTES, b"\0")
         for at in (0, SLOT_BYTES):
@@ -52,6 +56,8 @@ class WatchedDisk(Disk):
 
     def does(self, request: Any, io: Io) -> int:
         self.note_state()
+        if (io.ddir, io.offset) == self.stops_at:
+            self.stop()
         if error := self.errors.get((io.ddir, io.offset)):
             raise OSError(error, os.strerror(error))
         if io.ddir == WRITE:
@@ -110,6 +116,7 @@ def scrub(disk: WatchedDisk, options: dict[str, Any] | None = None, block: int =
     wanted = {"rw": "rw", "bs": block, "size": disk.sizes[0], "iodepth": disk.iodepth, **(options or {})}
     page = StatsPage.create()
     page.release()
+    disk.stop = page.request_stop
     order = order_of(disk.state_fd, **changes)
     job = Job(read_options(wanted).native(), page, disk.files, 1, None, (), disk.location, scrub=order)
     job.run()

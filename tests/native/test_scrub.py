@@ -360,6 +360,23 @@ def test_a_flush_that_failed_does_not_pass_its_window(disk: WatchedDisk) -> None
     assert not scrub(disk, n=1, cycles=3).wrong
 
 
+@pytest.mark.parametrize("ddir", [READ, WRITE])
+@pytest.mark.parametrize("error", [0, errno.ECANCELED])
+def test_a_stop_in_the_middle_of_a_window_leaves_nothing_untrue(disk: WatchedDisk, ddir: int, error: int) -> None:
+    for block in range(BLOCKS):
+        scrub(disk, n=1, cycles=2)
+        disk.stops_at = ddir, block * BLOCK
+        if error:
+            # As an engine says it that was told to stop, and has given the I/O up.
+            disk.errors[disk.stops_at] = error
+        stopped = scrub(disk, n=1)
+        assert not stopped.page.total_errors
+        assert stopped.figures.cursor_bytes <= (block + 1) * BLOCK
+        disk.stops_at = None
+        disk.errors.clear()
+        assert not scrub(disk, n=1, cycles=3).page.total_errors
+
+
 # What the state says against what is there
 
 
