@@ -1,5 +1,8 @@
+from typing_extensions import disjoint_base
+
 from iovigil.engines.stats import Mismatch
 
+@disjoint_base
 class UnitVerifier:
     """Stamp and judge single units from Python, for tests and tools."""
 
