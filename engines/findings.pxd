@@ -12,4 +12,5 @@ cdef class Findings:
     cdef stats_page *page
     cdef Dumps dumps
 
-    cdef void put(self, const io_u *io, const verdict *answer, uint64_t expected, const char *wanted) noexcept nogil
+    cdef void put(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer, uint64_t expected,
+                  const char *wanted) noexcept nogil

@@ -16,8 +16,13 @@ cdef class Findings:
         self.page = stats.page
         self.dumps = dumps
 
-    cdef void put(self, const io_u *io, const verdict *answer, uint64_t expected, const char *wanted) noexcept nogil:
-        """Book a block that was read; `wanted` is what should be there, where the verdict says that this is known."""
+    cdef void put(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer, uint64_t expected,
+                  const char *wanted) noexcept nogil:
+        """Book what stands `at` bytes into a block that was read.
+
+        `expected` is the generation it should be, 0 where that is not known, and `wanted` what should be there, where
+        the verdict says that this is known.
+        """
         cdef uint64_t found = 0
         cdef int kind
         cdef mismatch_record *place
@@ -25,8 +30,8 @@ cdef class Findings:
             found += slot_get(&self.page.mismatch[kind])
         if found < <uint64_t>MISMATCHES_KEPT:
             place = &self.page.mismatches[found]
-            place.offset = io.offset
-            place.length = io.block_length
+            place.offset = io.offset + at
+            place.length = length
             place.first_byte = <int64_t>place.offset + answer.first_byte if answer.first_byte >= 0 else -1
             place.kind = <uint64_t>answer.kind
             place.expected = expected
@@ -38,7 +43,7 @@ cdef class Findings:
             if self.dumps.is_wanted:
                 with gil:
                     place.is_dumped = self.dumps.write(
-                        io.file, io.offset, io.buf, wanted if answer.is_expected_known else NULL, io.block_length)
+                        io.file, place.offset, io.buf + at, wanted if answer.is_expected_known else NULL, length)
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)

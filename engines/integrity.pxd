@@ -2,8 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from iovigil.engines.diagnosis cimport verdict
-from iovigil.engines.dumps cimport Dumps
+from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
 from iovigil.engines.stats cimport stats_page
@@ -51,7 +50,7 @@ cdef class Integrity:
     cdef uint64_t trim_share  # of 2^32
     cdef bint expects_zeroes  # of trimmed blocks
     cdef uint64_t seed  # of the choice of what is trimmed
-    cdef Dumps dumps
+    cdef Findings findings
 
     cdef bint is_taken(self, const piece *drawn) noexcept nogil
     cdef bint holds(self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil
@@ -76,4 +75,3 @@ cdef class Integrity:
     cdef uint64_t identity(self) except? 0
     cdef uint64_t unit_of(self, uint32_t file, uint64_t offset) noexcept nogil
     cdef void place_of(self, uint64_t unit, piece *drawn) noexcept nogil
-    cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil

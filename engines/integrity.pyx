@@ -3,17 +3,16 @@
 import os
 import time
 
-from libc.errno cimport EILSEQ
-from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from iovigil.engines.clock cimport now_ns
-from iovigil.engines.diagnosis cimport diagnose
+from iovigil.engines.diagnosis cimport diagnose, verdict
+from iovigil.engines.dumps cimport Dumps
+from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport IO_MIXED, IO_TRIMMED, IO_VERIFIED, WRITE
-from iovigil.engines.latency cimport slot_add, slot_get, slot_set
+from iovigil.engines.latency cimport slot_add
 from iovigil.engines.rng cimport mix
-from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, StatsPage, mismatch_record
+from iovigil.engines.stats cimport Counter, Mismatch, StatsPage
 from iovigil.engines.verify cimport first_not_zero, format_free, format_init, is_good_unit, stamp_unit
 from iovigil.engines.write_log cimport (
     IN_FLIGHT, TRIMMED, claim, is_in_flight, next_written, unit_get, unit_set, units_left, write_begun, write_checked,
@@ -83,7 +82,7 @@ cdef class Integrity:
         self.scratch = <char *>calloc(1, self.max_bs)
         if self.scratch == NULL:
             raise MemoryError
-        self.dumps = Dumps(options, targets)
+        self.findings = Findings(stats, Dumps(options, targets))
         if not writes:
             return
         self.unit = interval
@@ -300,13 +299,13 @@ cdef class Integrity:
                     answer.wrong_bits = answer.found_offset = -1
                     answer.is_expected_known = True
                     memset(self.scratch, 0, length)
-                    self.note(io, at, length, &answer)
+                    self.findings.put(io, at, length, &answer, self.expected(io, at), self.scratch)
             elif not self.is_left_out(io, at) and not is_good_unit(
                     &self.form, io.buf + at, <uint32_t>length, io.offset + at, at, self.expected(io, at),
                     self.scratch):
                 answer = diagnose(&self.form, io.buf + at, <uint32_t>length, io.offset + at, at, self.expected(io, at),
                                   self.scratch)
-                self.note(io, at, length, &answer)
+                self.findings.put(io, at, length, &answer, self.expected(io, at), self.scratch)
             at += length
 
     cdef void watch(self, io_u *io) noexcept nogil:
@@ -334,33 +333,6 @@ cdef class Integrity:
             return False
         found = unit_get(&self.log.units[self.unit_of(io.file, io.offset + at)])
         return not found or found > io.numberio
-
-    cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil:
-        """Put a mismatch on the page."""
-        cdef uint64_t found = 0
-        cdef int kind
-        cdef mismatch_record *place
-        for kind in range(MISMATCH_COUNT):
-            found += slot_get(&self.page.mismatch[kind])
-        if found < <uint64_t>MISMATCHES_KEPT:
-            place = &self.page.mismatches[found]
-            place.offset = io.offset + at
-            place.length = length
-            place.first_byte = <int64_t>place.offset + answer.first_byte if answer.first_byte >= 0 else -1
-            place.kind = <uint64_t>answer.kind
-            place.expected = self.expected(io, at)
-            place.found = answer.found
-            place.wrong_bits = answer.wrong_bits
-            place.found_offset = answer.found_offset
-            place.found_ns = now_ns(&self.page.clock)
-            place.file = io.file
-            if self.dumps.is_wanted:
-                with gil:
-                    place.is_dumped = self.dumps.write(io.file, place.offset, io.buf + at,
-                                                       self.scratch if answer.is_expected_known else NULL, length)
-        slot_add(&self.page.mismatch[answer.kind], 1)
-        slot_add(&self.page.total_errors, 1)
-        slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
 
     cdef void start_check(self) noexcept nogil:
         self.log.next_check = 0

@@ -265,7 +265,7 @@ cdef class Scrub:
             return
         self.mark(block)[0] |= <int>MARK_REWRITE
         self.has_found = True
-        self.findings.put(io, &answer, expected, self.scratch[0])
+        self.findings.put(io, 0, io.block_length, &answer, expected, self.scratch[0])
 
     cdef bint is_mix(self, const char *block, uint64_t offset, uint64_t older, uint64_t newer) noexcept nogil:
         """Whether every sector is of one of two generations: a write that the power cut."""
