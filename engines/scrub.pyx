@@ -125,7 +125,7 @@ cdef class Scrub:
         reason = None
         if trouble is not None:
             # Where neither a state nor a scrubbed region is there, nobody has lost anything.
-            reason = f"{self.path} {trouble}" if trouble != "is empty" or self.is_inhabited() else ""
+            reason = f"{self.path} {trouble}" if trouble == "is damaged" or self.is_inhabited() else ""
         elif (inode, born_ns) != (record.inode, record.born_ns):
             reason = "the probe file is not the one that was scrubbed: it has been made anew"
         elif disk and record.identity[0] and disk != <bytes>record.identity:
