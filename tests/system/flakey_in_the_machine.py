@@ -33,7 +33,7 @@ from scrub_region import (
 )
 
 ENDLESS = 1_000_000
-ROUNDS = 5
+ROUNDS = 4
 FIRST_IO_S = 30.0
 DISK = Path("/dev/vda")
 MORE: dict[str, Any] = {"n": N, "window": WINDOW * BLOCK}

@@ -1,0 +1,183 @@
+"""Loss of power under real scrubs, made again from what reached region and state: each loses what it did not flush."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from processes import started, wait_until
+from recording_fs import FLUSH, NAMES, WRITE, Event, read_events
+from scrub_alone import Scrubbed, scrub_to_the_end
+
+from iovigil.engines.scrub_state import SLOT_BYTES, ScrubState
+from iovigil.engines.stats import Mismatch
+
+PROGRAM = Path(__file__).with_name("recording_fs.py")
+BLOCK: Final = 8192
+BLOCKS: Final = 64
+REGION: Final = BLOCK * BLOCKS
+WINDOW: Final = 8
+SECTOR: Final = 512
+N: Final = 3
+CUTS: Final = 150
+UNMOUNT_S: Final = 10.0
+pytestmark = pytest.mark.requires_fuse
+Contents = dict[str, bytes]
+
+
+@dataclass
+class Recorded:
+    """Region and state on a file system that notes what is written to them."""
+
+    point: Path
+    backing: Path
+    log: Path
+
+    def scrub(self, cycles: int, **more: Any) -> Scrubbed:
+        options = {"bs": BLOCK, "n": N, "window": WINDOW * BLOCK, "ioengine": "libaio", "iodepth": 4, "direct": 1}
+        return scrub_to_the_end(self.point / "region", self.point / "state", cycles=cycles, **{**options, **more})
+
+    def contents(self) -> Contents:
+        return {name: (self.backing / name).read_bytes() for name in NAMES}
+
+    def put(self, contents: Contents) -> None:
+        for name, data in contents.items():
+            (self.backing / name).open("r+b").write(data)
+            os.truncate(self.backing / name, len(data))
+
+    def state(self) -> dict[str, Any] | None:
+        fd = os.open(self.backing / "state", os.O_RDWR)
+        try:
+            return ScrubState(fd).read()
+        except ValueError:
+            return None
+        finally:
+            os.close(fd)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Iterator[Recorded]:
+    point, backing = tmp_path / "mount", tmp_path / "backing"
+    point.mkdir()
+    backing.mkdir()
+    (backing / "region").write_bytes(os.urandom(REGION))
+    (backing / "state").touch()
+    made = Recorded(point, backing, tmp_path / "log")
+    command = [sys.executable, str(PROGRAM), str(backing), str(point), str(made.log)]
+    with started(command, log=tmp_path / "recorder.log"):
+        try:
+            wait_until(lambda: (point / "region").exists(), "the recording file system is mounted")
+            yield made
+        finally:
+            subprocess.run(["umount", "--lazy", point], timeout=UNMOUNT_S, check=False)
+
+
+def after_the_cut(before: Contents, events: list[Event], now: int, dice: random.Random | None) -> Contents:
+    """What both files hold when the power goes at tick `now`; without dice what is certainly there."""
+    contents = {name: bytearray(data) for name, data in before.items()}
+    pending: list[Event] = []
+    for name in NAMES:
+        own = [event for event in events if event.name == name and event.begun < now]
+        flushed = max((event.begun for event in own if event.kind == FLUSH and event.ended < now), default=-1)
+        for event in own:
+            if event.kind == WRITE and event.ended < flushed:
+                put(contents[name], event.offset, event.data)
+            elif event.kind == WRITE:
+                pending.append(event)
+    if dice:
+        dice.shuffle(pending)
+        for event in pending:
+            share = dice.choice((0.0, 0.5, 1.0))
+            for at in range(0, len(event.data), SECTOR):
+                if dice.random() < share:
+                    put(contents[event.name], event.offset + at, event.data[at : at + SECTOR])
+    return {name: bytes(data) for name, data in contents.items()}
+
+
+def place_of(state: dict[str, Any]) -> int:
+    return int(state["cycle"] * BLOCKS + state["cursor"])
+
+
+def put(contents: bytearray, offset: int, data: bytes) -> None:
+    contents.extend(bytes(max(0, offset - len(contents))))
+    contents[offset : offset + len(data)] = data
+
+
+def block_of(region: bytes | bytearray, block: int) -> bytes:
+    return bytes(region[block * BLOCK : (block + 1) * BLOCK])
+
+
+def test_the_events_make_both_files_as_they_are(recorded: Recorded) -> None:
+    before = recorded.contents()
+    assert recorded.scrub(3).status == 0
+    events = read_events(recorded.log)
+    after = {name: bytearray(data) for name, data in before.items()}
+    for event in events:
+        if event.kind == WRITE:
+            put(after[event.name], event.offset, event.data)
+    assert {name: bytes(data) for name, data in after.items()} == recorded.contents()
+    assert len(after["state"]) == 2 * SLOT_BYTES
+
+
+@pytest.mark.parametrize("engine", ["libaio", "psync"])
+def test_whatever_either_file_loses_at_any_event_is_no_corruption_and_hides_none(
+    recorded: Recorded, engine: str
+) -> None:
+    before = recorded.contents()
+    assert recorded.scrub(4, ioengine=engine).status == 0
+    events = read_events(recorded.log)
+    versions: dict[int, list[bytes]] = {block: [] for block in range(BLOCKS)}
+    for event in events:
+        if event.name == "region" and event.kind == WRITE:
+            for at in range(0, len(event.data), BLOCK):
+                versions[(event.offset + at) // BLOCK].append(event.data[at : at + BLOCK])
+    dice = random.Random(engine)
+    ticks = range(events[-1].ended + 2)
+    reached = found_stale = 0
+    for now in sorted(dice.sample(ticks, CUTS)):
+        recorded.put(after_the_cut(before, events, now, None))
+        certain = recorded.state()
+        recorded.put(after_the_cut(before, events, now, dice))
+        state = recorded.state()
+        if certain:
+            # A record more may have come through, whole; nothing less.
+            assert state, now
+            assert 0 <= place_of(state) - place_of(certain) <= WINDOW, now
+            assert place_of(certain) >= reached, now
+            reached = place_of(certain)
+        spoilt = spoil(recorded, state, versions, dice) if state and dice.random() < 0.6 else {}
+        done = recorded.scrub(2)
+        assert {record.offset // BLOCK: record.kind for record in done.page.mismatches()} == spoilt, (
+            f"at {now}: {done.show()}, {state}"
+        )
+        assert "warning" not in done.said, done.said
+        found_stale += Mismatch.STALE in spoilt.values()
+    assert reached > 4 * BLOCKS
+    assert found_stale > 15
+
+
+def spoil(
+    recorded: Recorded, state: dict[str, Any], versions: dict[int, list[bytes]], dice: random.Random
+) -> dict[int, Mismatch]:
+    """Put an old block and a wrong bit outside of the window; what is to be found where."""
+    cursor, end = state["cursor"], state["window_end"]
+    settled = [block for block in range(cursor if state["cycle"] == 1 else BLOCKS) if not cursor <= block < end]
+    region = bytearray((recorded.backing / "region").read_bytes())
+    expected = {}
+    stale = [block for block in settled if versions[block].index(block_of(region, block))]
+    if stale:
+        block = dice.choice(stale)
+        put(region, block * BLOCK, dice.choice(versions[block][: versions[block].index(block_of(region, block))]))
+        expected[block] = Mismatch.STALE
+    intact = [block for block in settled if block not in expected]
+    if intact:
+        block = dice.choice(intact)
+        region[block * BLOCK + dice.randrange(100, BLOCK)] ^= 1 << dice.randrange(8)
+        expected[block] = Mismatch.CHECKSUM
+    (recorded.backing / "region").open("r+b").write(region)
+    return expected
