@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from iovigil.agent import aside, books, schedule
+from iovigil.agent import aside, books, dumps, history, schedule
+from iovigil.agent.archive import Archive
 from iovigil.agent.config import Config, ConfigError, DiskSettings, Problem
+from iovigil.agent.corruption import Corruption
 from iovigil.agent.disks import inventory
 from iovigil.agent.host import host_id
 from iovigil.agent.journal import fields
@@ -18,6 +20,7 @@ from iovigil.agent.ledger import DiskEntry, Ledger
 from iovigil.agent.notify import Notifier
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.rounds import Rounds, Turn
+from iovigil.agent.run import Run
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server
 from iovigil.agent.worker import LAUNCHER
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 
 LOAD_S: Final = 10.0
 LOOK_INTERVAL_S: Final = 10.0
+PAGES_INTERVAL_S: Final = 1.0
+DUMPS_S: Final = 5.0
+ARCHIVE_STOP_S: Final = 0.8
 
 
 class CannotServe(Exception):
@@ -52,12 +58,20 @@ class Daemon:
         self._host = host or host_id()
         self._presence = Presence(resolve)
         self.ledger: Ledger = books.open_books(config)
+        self._dumps = dumps.directory(config.agent.state_directory)
         self.supervisor = Supervisor(
-            self.ledger, config.agent.max_workers, launcher=launcher, state_directory=config.agent.state_directory
+            self.ledger,
+            config.agent.max_workers,
+            launcher=launcher,
+            dump_directory=str(self._dumps),
+            state_directory=config.agent.state_directory,
         )
+        self._archive = Archive(history.database(config.agent.state_directory))
+        self._corruption = Corruption(self._archive)
         self._rounds = Rounds(self.supervisor, self._look_at_turns)
         self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
         self.is_ready = False
+        self._is_bounding_dumps = False
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[list[str]]] = set()
         self._last_tick_s = time.monotonic()
@@ -78,9 +92,13 @@ class Daemon:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         self.supervisor.on_end = self._wake.set
+        self.supervisor.on_look = self._look_at_run
         try:
             await self._serve()
             await self._presence.refresh(self._all_disks())
+            self._corruption.remember(await self._archive.load())
+            self._corruption.remind(self.ledger)
+            await self._bound_dumps()
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
             self._notifier.ready()
@@ -88,12 +106,16 @@ class Daemon:
             log.info("serving http://%s: %s", self.server.address, self._summary())
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(cancelled, loop.create_task(self._look_again(), name="look"))
+                stack.push_async_callback(cancelled, loop.create_task(self._look_at_pages(), name="pages"))
+                stack.push_async_callback(cancelled, loop.create_task(self._archive.run(), name="archive"))
                 await self._go_round()
         finally:
             on_stopping()
             self.is_ready = False
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
+            self._corruption.close()
+            await self._archive.close(ARCHIVE_STOP_S)
             log.info("stopped")
 
     async def _serve(self) -> None:
@@ -151,6 +173,7 @@ class Daemon:
         self.supervisor.request_stop(books.outdated(old, config))
         self._config = config
         self.ledger = books.open_books(config, self.ledger)
+        self._corruption.remind(self.ledger)
         self.supervisor.adopt(self.ledger)
         self.supervisor.max_workers = config.agent.max_workers
         self._rounds.adopt(self._turns(), time.time())
@@ -180,6 +203,46 @@ class Daemon:
                 await self._presence.refresh(self._all_disks())
             except Exception:  # the outermost loop of this task; the probes go on without it
                 log.exception("looking for the disks failed: please report")
+
+    def _look_at_run(self, run: Run) -> None:
+        try:
+            self._corruption.look(run, self.ledger.disks.get(run.entry.disk))
+        except Exception:  # a run has to be booked, whatever cannot be said of it
+            log.exception("looking at a run failed: please report")
+
+    async def _look_at_pages(self) -> None:
+        while True:
+            await asyncio.sleep(PAGES_INTERVAL_S)
+            try:
+                self.supervisor.look()
+                self._corruption.close_quiet()
+                if self._corruption.has_new_dumps:
+                    self._corruption.has_new_dumps = False
+                    await self._bound_dumps()
+            except Exception:  # the outermost loop of this task; the probes go on without it
+                log.exception("looking at the pages failed: please report")
+
+    async def _bound_dumps(self) -> None:
+        if self._is_bounding_dumps:
+            return  # a state directory that hangs costs one thread
+        self._is_bounding_dumps = True
+
+        def bound() -> int:
+            try:
+                return dumps.bound(self._dumps)
+            finally:
+                self._is_bounding_dumps = False
+
+        try:
+            removed = await aside.call(bound, DUMPS_S)
+        except (OSError, TimeoutError) as error:
+            if not isinstance(error, TimeoutError):
+                self._is_bounding_dumps = False  # also where there was no thread to say so
+            reason = getattr(error, "strerror", None) or f"no answer within {DUMPS_S:g} s"
+            log.warning("dumps of bad blocks cannot be kept in %s: %s", self._dumps, reason)
+            return
+        if removed:
+            log.info("removed the %d oldest dumps of bad blocks in %s", removed, self._dumps)
 
     async def _look_at_turns(self, turns: Iterable[Turn]) -> None:
         await self._presence.refresh({turn.disk.name: (turn.disk, turn.disk_entry) for turn in turns}.values())

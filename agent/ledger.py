@@ -84,7 +84,11 @@ class ProbeEntry:
     last_success_unix: float = 0.0
     """When the last successful run ended; 0 if none did."""
     last_mismatch_unix: float = 0.0
-    """When the last run that found a mismatch ended; 0 if none did."""
+    """When the last mismatch was found, also before a restart of the agent; 0 if none is known."""
+    pending_bytes: int = 0
+    """Written by the last run and not read back: the next begins with it."""
+    unverified_bytes: int = 0
+    """Written, and never read back."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
 
@@ -100,7 +104,8 @@ class ProbeEntry:
             self.failures[result.failure] += 1
         else:
             self.last_success_unix = result.ended_unix
-        if any(result.page.mismatch(kind) for kind in Mismatch):
+        # Who looks at the page while the run is under way knows it better.
+        if self.last_mismatch_unix < result.started_unix and any(result.page.mismatch(kind) for kind in Mismatch):
             self.last_mismatch_unix = result.ended_unix
         self.last = result
 

@@ -11,6 +11,7 @@ import msgspec
 
 from iovigil.agent.config import DiskSettings, ScrubSettings
 from iovigil.agent.engine_location import engine_location
+from iovigil.agent.write_logs import WriteLog
 from iovigil.engines.options import JobOptions
 
 if TYPE_CHECKING:
@@ -29,12 +30,24 @@ NO_TARGET_ENGINES: Final = frozenset({"cpuio", "net", "null"})
 
 
 def order(
-    disk: DiskSettings, options: JobOptions, engine: str, *, is_probe_file: bool, scrub: dict[str, Any] | None = None
+    disk: DiskSettings,
+    options: JobOptions,
+    engine: str,
+    *,
+    is_probe_file: bool,
+    write_log: WriteLog | None = None,
+    scrub: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The order for one run on one disk, in builtin types only: the child reads it with marshal."""
     targets = [] if engine in NO_TARGET_ENGINES else [target(disk, options, is_probe_file=is_probe_file)]
-    ordered = order_of(targets, options, engine, layout_s(disk), names=[disk.path], file_bytes=disk.size)
-    return {**ordered, "scrub": scrub} if scrub else ordered
+    told = write_log.told() if write_log is not None else None
+    fds = {"write_log": write_log.fd} if write_log is not None else {}
+    allowance_s = layout_s(disk)
+    return {
+        **order_of(targets, options, engine, allowance_s, names=[disk.path], write_log=told, file_bytes=disk.size),
+        "extra_fds": fds,
+        "scrub": scrub,
+    }
 
 
 def scrub_order(
@@ -71,12 +84,15 @@ def order_of(
     number: int = 1,
     names: Sequence[str] = (),
     flow: tuple[int, int] | None = None,
+    write_log: dict[str, int] | None = None,
     file_bytes: int = 0,
+    state_directory: str | None = None,
 ) -> dict[str, Any]:
     """The order for a job on these targets; `number` is its place among the jobs of its session, from 1.
 
     `names` is what an iolog calls them, `flow` the descriptor of the page that the jobs of a flow share and this
-    job's place there.
+    job's place there; `write_log` what to know of a log that outlives the job, or that others have as well. Verify
+    state files are kept in `state_directory`; without one there are none.
     """
     options = msgspec.structs.replace(options, ioengine=engine)
     if engine == "cpuio" and not options.size:
@@ -86,7 +102,9 @@ def order_of(
         "purpose": "run",
         "number": number,
         "flow": flow,
+        "write_log": write_log,
         # One target that everything is replayed on answers to any name.
+        "verify_state": None if state_directory is None else (state_directory, options.name, number - 1),
         "names": None if options.replay_redirect else [*names],
         "targets": [*targets],
         "engine": engine_location(engine),

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from iovigil.agent import dumps
 from iovigil.agent import order as orders
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Failure, ProbeEntry, RunResult
 from iovigil.agent.verdict import Verdict, judge, judge_late
 from iovigil.agent.worker import LAUNCHER, Exit, Worker
+from iovigil.agent.write_logs import WriteLog
 from iovigil.engines import exit_status
 from iovigil.engines.clock import Clock
 from iovigil.engines.options import JobOptions
@@ -31,9 +33,14 @@ NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
 
 
 def order_for(
-    disk: DiskSettings, options: JobOptions, is_probe_file: bool, scrub: dict[str, Any] | None, engine: str
+    disk: DiskSettings,
+    options: JobOptions,
+    is_probe_file: bool,
+    write_log: WriteLog | None,
+    scrub: dict[str, Any] | None,
+    engine: str,
 ) -> dict[str, Any]:
-    return orders.order(disk, options, engine, is_probe_file=is_probe_file, scrub=scrub)
+    return orders.order(disk, options, engine, is_probe_file=is_probe_file, write_log=write_log, scrub=scrub)
 
 
 def scrub_order(entry: ProbeEntry, state_directory: str, identity: str) -> dict[str, Any] | None:
@@ -66,6 +73,8 @@ class Tools:
     launcher: Path = LAUNCHER
     patience: Patience = Patience()
     spawn: Spawn = Worker.spawn
+    dump_directory: str = ""
+    """Where blocks that fail verification are written to, as evidence; empty is nowhere."""
     state_directory: str = ""
 
 
@@ -83,6 +92,7 @@ class Run:
         tools: Tools,
         *,
         is_probe_file: bool = True,
+        write_log: WriteLog | None = None,
         on_start: Callable[[StatsPage], None] | None = None,
         make_order: Callable[[str], dict[str, Any]] | None = None,
         is_released: bool = True,
@@ -90,13 +100,16 @@ class Run:
     ) -> None:
         """`make_order` writes another order than that for one disk, given the I/O engine.
 
-        `identity` is what the disk says of itself: serial number, WWN; a scrub is of one disk.
+        `identity` is what the disk says of itself, as lines of label=value; a scrub is of one disk.
         Without `is_released` the job waits, once it is ready, for `release`; until then it has no deadline.
         """
         self.disk = disk
         self.entry = entry
         self.options: JobOptions = entry.options  # a reload may change the entry's
-        self.name = f"{entry.disk}/{entry.probe}/{time.time():.3f}"
+        started_unix = time.time()
+        self.name = f"{entry.disk}/{entry.probe}/{started_unix:.3f}"
+        self.dump_label = dumps.run_label(entry.probe, started_unix)
+        self.dump_directory = tools.dump_directory if self.options.verify != "none" or entry.scrub else ""
         self.is_abandoned = False
         self.device = ""
         """The kernel's name of what is behind the disk, where it has one."""
@@ -105,7 +118,7 @@ class Run:
         self._tools = tools
         # Not a method: a cycle would keep the page of a finished run until the next garbage collection.
         self._make_order = make_order or partial(
-            order_for, disk, self.options, is_probe_file, scrub_order(entry, tools.state_directory, identity)
+            order_for, disk, self.options, is_probe_file, write_log, scrub_order(entry, tools.state_directory, identity)
         )
         self._is_released = is_released
         self._allowed_from_ns = 0  # when the time it is given began
@@ -195,7 +208,10 @@ class Run:
         page.calibrate(self._tools.clock.source())
         if self._is_released:
             page.release()
-        worker = self._tools.spawn(self._make_order(engine), page, self._tools.launcher)
+        order = self._make_order(engine)
+        if self.dump_directory:
+            order["dumps"] = dumps.order(self.dump_directory, self.entry.disk, self.dump_label)
+        worker = self._tools.spawn(order, page, self._tools.launcher)
         self._allowed_from_ns = page.spawned_ns
         self._worker = worker
         loop = asyncio.get_running_loop()

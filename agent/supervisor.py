@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.run import Patience, Run, Spawn, Tools
 from iovigil.agent.worker import LAUNCHER, Worker
@@ -15,6 +16,7 @@ from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
 
+LABEL_MOST = 48  # characters of a disk's serial number or WWN by which it is known
 STOP_KILL_S = 1.0  # systemd waits for the whole agent: less than for one run
 
 
@@ -41,18 +43,27 @@ class Supervisor:
         launcher: Path = LAUNCHER,
         patience: Patience = Patience(),  # noqa: B008 - immutable
         spawn: Spawn = Worker.spawn,
+        dump_directory: str = "",
         state_directory: str = "",
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
         self.on_end: Callable[[], None] = lambda: None
         """Called when a disk or a worker has become free."""
+        self.on_look: Callable[[Run], None] = lambda _: None
+        """Called with each run at every look, and once more when it has ended, before it is on the books."""
         self._tools = Tools(
-            clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn, state_directory=state_directory
+            clock=clock or Clock(),
+            launcher=launcher,
+            patience=patience,
+            spawn=spawn,
+            dump_directory=dump_directory,
+            state_directory=state_directory,
         )
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[RunResult]] = set()
+        self._handover = Handover()
         self._is_stopping = False
 
     def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
@@ -91,6 +102,11 @@ class Supervisor:
         task.add_done_callback(self._forget)
         return task
 
+    def look(self) -> None:
+        """Have every run under way looked at."""
+        for run in self._running:
+            self.on_look(run)
+
     def request_stop(self, probes: Container[tuple[str, str]]) -> None:
         """End the runs of these (disk, probe) pairs early, each in its own time."""
         for run in self._running:
@@ -116,6 +132,7 @@ class Supervisor:
     def adopt(self, ledger: Ledger) -> None:
         """Continue on new books, with what is known of children still there."""
         self.ledger = ledger
+        self._handover.retain(ledger.disks)
         self._count()
 
     def _take(
@@ -127,11 +144,13 @@ class Supervisor:
     ) -> Run:
         if (skip := self.blocker(disk, entry)) is not None:
             raise Busy(skip)
+        write_log = self._handover.log_for(disk, entry)
         run = Run(
             disk,
             entry,
             self._tools,
             is_probe_file=is_probe_file,
+            write_log=write_log,
             on_start=on_start,
             identity=self._identity_of(disk),
         )
@@ -145,7 +164,9 @@ class Supervisor:
     ) -> RunResult:
         try:
             result = await run.execute(fallback=fallback)
+            self.on_look(run)
             run.entry.finish(result)
+            self._handover.finish(result)
         finally:
             self._release(run)
         if on_messages is not None:
@@ -187,7 +208,7 @@ class Supervisor:
         """What the disk says of itself; empty where it says nothing, or has not been seen."""
         entry = self.ledger.disks.get(disk.name)
         labels = entry.identity if entry is not None and entry.path == disk.path else {}
-        return " ".join(f"{label} {labels[label]}" for label in ("serial", "wwn") if labels.get(label))
+        return "\n".join(f"{label}={labels[label][:LABEL_MOST]}" for label in ("serial", "wwn") if labels.get(label))
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)

@@ -6,10 +6,11 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from iovigil.agent import mismatch_text
 from iovigil.agent.ledger import Failure
 from iovigil.agent.worker import Exit
 from iovigil.engines import exit_status
-from iovigil.engines.stats import Mismatch, StatsPage
+from iovigil.engines.stats import StatsPage
 
 RATE_MIN_PREFIXES = ("rate_min:", "rate_iops_min:")
 
@@ -27,7 +28,8 @@ class Verdict:
 def judge(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
     """The verdict on a child that ended by itself or because it was asked to."""
     if ending.signal is not None:
-        return Verdict(Failure.CRASH, f"the child was killed by {signal_name(ending.signal)}{quoting(messages)}")
+        text = f"the child was killed by {signal_name(ending.signal)}{quoting(messages)}"
+        return Verdict(Failure.CRASH, joined(text, mismatch_text.describe_page(page)))
     match ending.status:
         case exit_status.OK | exit_status.JOB_FAILED:
             return judge_job(ending, page, messages)
@@ -49,11 +51,12 @@ def judge_job(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict
         return Verdict(Failure.SETUP, page.text)
     if page.text.startswith(RATE_MIN_PREFIXES):
         return Verdict(Failure.RATE_MIN, page.text)
+    corruption = mismatch_text.describe_page(page)
     # A disk may say EILSEQ of its own (protection information): then there is no mismatch of ours.
-    if mismatch_count(page) and error in (0, errno.EILSEQ):
-        return Verdict(Failure.VERIFY, mismatch_text(page))
+    if corruption and error in (0, errno.EILSEQ):
+        return Verdict(Failure.VERIFY, corruption)
     if error or page.total_errors:
-        return Verdict(Failure.IO_ERROR, page.text or os.strerror(error))
+        return Verdict(Failure.IO_ERROR, joined(page.text or os.strerror(error), corruption))
     if not page.is_complete:
         # An uncaught exception makes Python exit with 1 as well.
         return Verdict(Failure.CRASH, f"the child ended before its job did{quoting(messages)}")
@@ -67,27 +70,13 @@ def judge_late(page: StatsPage, text: str) -> Verdict:
     # A job that came to its own end in the meantime has nothing in flight any more.
     age_ns = 0 if page.is_complete else page.oldest_inflight_ns()
     inflight = f"; its oldest I/O was in flight for {age_ns / 1e9:.1f} s" if age_ns else ""
-    more = f"; {page.text}" if page.text else ""
-    return Verdict(Failure.TIMEOUT, text + inflight + more)
+    # What a job says of its mismatches at its end is said better by their records.
+    return Verdict(Failure.TIMEOUT, joined(text + inflight, mismatch_text.describe_page(page) or page.text))
 
 
-def mismatch_count(page: StatsPage) -> int:
-    return sum(page.mismatch(kind) for kind in Mismatch)
-
-
-def mismatch_text(page: StatsPage) -> str:
-    """The first bad block, and how many there are."""
-    records = page.mismatches()
-    if not records:
-        return page.text or "verify: blocks do not hold what was written"
-    first = records[0]
-    kind = (first.kind.name or "").lower()
-    where = f"offset {first.offset}, length {first.length}"
-    if first.first_byte >= 0:
-        where += f", first wrong byte {first.first_byte}"
-    count = mismatch_count(page)
-    more = f"; {count} bad blocks in all" if count > 1 else ""
-    return f"verify: {kind} mismatch at {where}{more}"
+def joined(*texts: str) -> str:
+    """What a run failed of first, and what else is to be said: data corruption is never left out."""
+    return "; ".join(text for text in texts if text)
 
 
 def signal_name(number: int) -> str:

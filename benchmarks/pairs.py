@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Case:
     numjobs: int = 1
     is_pinned: bool = True
     partner: Options | None = None  # another job at the same time, which connects to this one
+    written_by_fio: Options | None = None  # before all pairs: what both are to find on the file
     rate_iops: int = 0  # what both were asked for
     least_iops: float | None = None
     most_cpu: float | None = None
@@ -137,8 +138,8 @@ def run_fio(case: Case, path: str) -> Figures:
     (job,) = document["jobs"]
     ios = job["read"]["total_ios"] + job["write"]["total_ios"]
     seconds = sum(job[way]["runtime"] for way in ("read", "write")) / 1e3
-    shown = job["read"]["clat_ns"]["percentile"]
-    return Figures(ios / seconds, usage_ns / ios, shown["50.000000"], shown["99.000000"])
+    shown = job["read"]["clat_ns"].get("percentile", {})  # none without reads
+    return Figures(ios / seconds, usage_ns / ios, shown.get("50.000000", 0), shown.get("99.000000", 0))
 
 
 def start_fio(options: Options, is_pinned: bool, output: Any, errors: int | None = None) -> subprocess.Popen[bytes]:
@@ -277,6 +278,8 @@ def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
 
 def measure(case: Case, pairs: int, files: ScratchFiles) -> Comparison:
     path = files.path(case)
+    if case.written_by_fio is not None:
+        run_fio(replace(case, options=case.written_by_fio), path)
     theirs: list[Figures] = []
     ours: list[Figures] = []
     sides: list[tuple[list[Figures], Callable[[Case, str], Figures]]] = [(theirs, run_fio), (ours, run_ours)]

@@ -6,6 +6,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef extern from "<isa-l/crc.h>" nogil:
     unsigned int crc32_iscsi(unsigned char *buffer, int length, unsigned int init)
 
+cdef extern from * nogil:
+    """
+    #define CHECKSUM_CAPSULE "iovigil.checksum_fn"
+    """
+    const char *CHECKSUM_CAPSULE  # what engines/digests hands functions over in
+
 # Writes the whole field of its type; may be called by several threads at once.
 ctypedef void (*checksum_fn)(const char *data, uint64_t length, char *field) noexcept nogil
 
@@ -20,7 +26,8 @@ cdef inline uint32_t crc32c(const char *data, uint32_t length) noexcept nogil:
     return crc32_iscsi(<unsigned char *>data, <int>length, <unsigned int>0xFFFFFFFF)
 
 
-# is_current: of a header with 48 bytes. Those with 40 have another sha512 until fio 3.38, and this one in 3.39 and 3.40.
+# is_current: of headers with 48 bytes. Those with 40 have a sha512 of their own until fio 3.38; 3.39 and 3.40 wrote
+# today's into them.
 cdef int checksum_of(str name, bint is_current, checksum *found) except -1
 # Of a header with 24 bytes (fio 2.1).
 cdef int oldest_checksum_of(str name, checksum *found) except -1

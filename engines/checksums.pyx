@@ -1,3 +1,4 @@
+# distutils: extra_compile_args = -O3
 """Every checksum of verify, to the bit as fio has it."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -5,7 +6,7 @@ from libc.string cimport memcpy, memset
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
-from iovigil.engines.checksum_types import FIELD_SIZES, LONGEST_FIELD, NUMBERS
+from iovigil.engines import checksum_types as types
 
 cdef extern from "<isa-l/crc.h>" nogil:
     uint32_t crc32_ieee(uint32_t init, const unsigned char *buffer, uint64_t length)
@@ -65,8 +66,8 @@ cdef void xxhash_field(const char *data, uint64_t length, char *field) noexcept 
 
 # No library has crc16 and crc7, and a table takes one byte at a time. But their polynomials have few terms, and keep
 # them when they are squared: with x^7 = x^3 + 1 also x^(7n) = x^(3n) + 1 for every n that is a power of two. So the
-# data may be taken in lines of n bits, and a line be added to those 4 and 7 lines behind it instead of standing where it
-# stood: the remainder stays the same. Nothing but exclusive ors, until 16 lines are left for the table.
+# data may be taken in lines of n bits, and a line be added to those 4 and 7 lines behind it instead of standing where
+# it stood: the remainder stays the same. Nothing but exclusive ors, until 16 lines are left for the table.
 cdef struct taps:
     int near
     int middle
@@ -150,12 +151,12 @@ cdef void crc7_field(const char *data, uint64_t length, char *field) noexcept no
 
 
 cdef void fill_tables() noexcept:
-    cdef int byte, bit
+    cdef int byte, _bit
     cdef uint32_t low_first, high_first
     for byte in range(256):
         low_first = byte
         high_first = byte
-        for bit in range(8):
+        for _bit in range(8):
             low_first = (low_first >> 1) ^ (CRC16_POLYNOMIAL if low_first & 1 else 0)
             high_first = (high_first << 1) ^ (CRC7_POLYNOMIAL << 1 if high_first & 0x80 else 0)
         crc16_table[byte] = <uint16_t>low_first
@@ -183,18 +184,17 @@ cdef checksum_fn own_function(str name) noexcept:
 
 
 cdef int find(str name, str generation, checksum *found) except -1:
-    if name not in FIELD_SIZES:
-        raise ValueError(f"verify={name}: there is no such checksum; there are {' '.join(FIELD_SIZES)}")
-    found.size = FIELD_SIZES[name]
-    found.type = NUMBERS[name]
+    require_known(name)
+    found.size = types.FIELD_SIZES[name]
+    found.type = types.NUMBERS[name]
     found.compute = own_function(name)
     if found.size and found.compute == NULL:
-        # Here and nowhere else: libcrypto costs a child some milliseconds and megabytes.
+        # Here and nowhere else: libcrypto takes a tenth of the time that a child needs to start.
         from iovigil.engines import digests
 
         capsule = digests.function_of(name, generation)
         if capsule is not None:
-            found.compute = <checksum_fn>PyCapsule_GetPointer(capsule, digests.CAPSULE)
+            found.compute = <checksum_fn>PyCapsule_GetPointer(capsule, CHECKSUM_CAPSULE)
     return 0
 
 
@@ -206,25 +206,38 @@ cdef int oldest_checksum_of(str name, checksum *found) except -1:
     return find(name, "oldest", found)
 
 
-def field_of(str name, data, str generation="current") -> bytes:
-    """The field that a header of this generation (current, legacy, oldest) has for this data. Raises ValueError."""
+def field_of(str name, data, bint is_current=True) -> bytes:
+    """The field that headers of 48 bytes (or else 40) have for this data. Raises ValueError."""
     cdef checksum wanted
+    checksum_of(name, is_current, &wanted)
+    return computed(&wanted, data)
+
+
+def oldest_field_of(str name, data) -> bytes | None:
+    """The field that headers of 24 bytes have for this data; None where it tells nothing. Raises ValueError."""
+    cdef checksum wanted
+    oldest_checksum_of(name, &wanted)
+    return None if wanted.size and wanted.compute == NULL else computed(&wanted, data)
+
+
+cdef bytes computed(const checksum *wanted, data):
     cdef char[128] field
     cdef const unsigned char[::1] view = data
-    find(name, generation, &wanted)
-    if wanted.compute == NULL:
-        if wanted.size:
-            raise ValueError(f"verify={name}: what headers of the {generation} generation have cannot be computed")
-        return b""
-    assert wanted.size <= sizeof(field) == LONGEST_FIELD
+    assert wanted.size <= sizeof(field) == types.LONGEST_FIELD
     memset(field, 0, sizeof(field))
-    with nogil:
-        wanted.compute(<const char *>&view[0] if view.shape[0] else NULL, view.shape[0], field)
+    if wanted.compute != NULL:
+        with nogil:
+            wanted.compute(<const char *>&view[0] if view.shape[0] else NULL, view.shape[0], field)
     return field[:wanted.size]
 
 
 def checksum_size(str name) -> int:
     """Bytes of the field; 0 for what has none. Raises ValueError."""
-    if name not in FIELD_SIZES:
-        raise ValueError(f"verify={name}: there is no such checksum; there are {' '.join(FIELD_SIZES)}")
-    return FIELD_SIZES[name]
+    require_known(name)
+    return types.FIELD_SIZES[name]
+
+
+cdef int require_known(str name) except -1:
+    if name not in types.FIELD_SIZES:
+        raise ValueError(f"verify={name}: there is no such checksum; there are {' '.join(types.FIELD_SIZES)}")
+    return 0

@@ -69,7 +69,10 @@ def run(order_fd: int, stats_fd: int, target_fds: list[int]) -> int:
     is_bounded = (
         len(targets) == 1 and targets[0]["kind"] == "file" and not targets[0]["fill_device"] and not writes_logs
     )
-    process.limit(limits["memory_bytes"], limits["cpu_s"], targets[0]["size"] if is_bounded else 0)
+    file_bytes = targets[0]["size"] if is_bounded else 0
+    if is_bounded and order["verify_state"] and order["options"]["verify"] != "none":
+        file_bytes = max(file_bytes, STATE_FILE_BYTES)
+    process.limit(limits["memory_bytes"], limits["cpu_s"], file_bytes)
     stop_on_sigterm(page)
     page.state = RunState.SETTING_UP
     undo: list[Callable[[], str]] = []
@@ -92,6 +95,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         ]
         if options["pre_read"]:
             options["invalidate"] = False  # or else what was read would be dropped again
+        options["dumps"] = order.get("dumps")  # where the agent wants bad blocks, and how much of them
         job = Job(
             options,
             page,
@@ -100,6 +104,8 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
             flow_place(order),
             order["names"],
             order["engine"],
+            shared_log(order),
+            order["verify_state"],
             scrub_order(order),
         )
     except EngineUnavailable as error:
@@ -135,6 +141,14 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
         say("error", page.text)
         return exit_status.JOB_FAILED
     return exit_status.OK
+
+
+def shared_log(order: "dict[str, Any]") -> "tuple[int, int, int, int, int] | None":
+    """The write log that outlives this job, or that others have as well."""
+    told = order["write_log"]
+    if not told:
+        return None
+    return order["extra_fds"]["write_log"], told["nonce"], told["begun_ns"], told["place"], told["sharers"]
 
 
 def scrub_order(order: "dict[str, Any]") -> "dict[str, Any] | None":
@@ -198,6 +212,9 @@ def settle(order: "dict[str, Any]", target_fds: list[int], undo: "list[Callable[
 
 LOGS = ("write_bw_log", "write_iops_log", "write_lat_log", "write_hist_log", "write_iolog")
 """Options that let the child write other files than its target."""
+
+STATE_FILE_BYTES = 1 << 18
+"""No verify state file of a job with one target is longer."""
 
 PLACED_BY = {
     "uid": -1,

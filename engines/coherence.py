@@ -21,7 +21,8 @@ OF_REPLAY: Final = (
 )  # fmt: skip
 OF_TRIMS: Final = ("trim_backlog", "trim_backlog_batch")
 OF_VERIFY: Final = (
-    "verify_backlog", "verify_async", "verify_only", "trim_percentage", "verify_offset", "verify_pattern",
+    "verify_backlog", "verify_async", "verify_only", "verify_state_load", "trim_percentage", "verify_offset",
+    "verify_pattern",
 )  # fmt: skip
 
 
@@ -224,6 +225,7 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify_only and options.trim_percentage and options.iodepth > 1:
         reason = "together with trim_percentage is for iodepth=1: deeper, which blocks were trimmed is not known"
         yield OptionError("verify_only", reason)
+    yield from check_state(options)
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
     if options.bs_unaligned and any(least != most for least, most in options.lengths):
@@ -234,9 +236,19 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     else:
         yield from check_units(options)
         yield from check_header_place(options, room)
+        yield from check_old_sha512(options)
     yield from belongs(options, "verify_pattern", ("verify_pattern_interval",))
     if options.verify in PATTERNED and not options.verify_pattern[0]:
         yield OptionError("verify_pattern", f"is missing: verify={options.verify} compares with it")
+
+
+def check_old_sha512(options: JobOptions) -> Iterator[OptionError]:
+    """Its field is a copy of data that short blocks do not have: fio up to 3.38 refuses its own."""
+    if (options.verify, options.verify_header) != ("sha512", "fio-2.2"):
+        return
+    unit, least = min(options.verify_interval or MAX_INT64, options.min_bs), 296
+    if unit < least:
+        yield OptionError("verify", f"sha512 with verify_header=fio-2.2 takes units of at least {least}, not {unit}")
 
 
 def verify_header_bytes(options: JobOptions) -> int:
@@ -255,6 +267,20 @@ def check_header_place(options: JobOptions, room: int) -> Iterator[OptionError]:
     if not room <= options.verify_offset <= unit - room:
         reason = f"{options.verify_offset} is not in {room}..{unit - room}: header and checksum take {room} bytes"
         yield OptionError("verify_offset", f"{reason} of the {spell_size(unit)} under them")
+
+
+def check_state(options: JobOptions) -> Iterator[OptionError]:
+    """The file that one job leaves for another that checks."""
+    if options.verify_state_load and options.does_write and not options.verify_only:
+        reason = f"is for jobs that check what another wrote: with verify_only=1, or reading; rw is {options.rw}"
+        yield Inapplicable("verify_state_load", reason)
+    elif options.verify_state_load and options.time_based:
+        yield OptionError("verify_state_load", "excludes time_based: it checks what one run wrote")
+    if options.verify_policy != "none":
+        if not options.does_write:
+            yield Inapplicable("verify_policy", f"is for jobs that write; rw is {options.rw}")
+        elif not options.verify_state_save:
+            yield Inapplicable("verify_policy", "means nothing without verify_state_save")
 
 
 def check_units(options: JobOptions) -> Iterator[OptionError]:

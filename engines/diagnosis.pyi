@@ -1,5 +1,3 @@
-from collections.abc import Buffer
-
 from iovigil.engines.stats import Mismatch
 
 class UnitVerifier:
@@ -26,6 +24,6 @@ class UnitVerifier:
         """The unit that a verified write of this generation puts at `offset`, `at` bytes into its block."""
 
     def check(
-        self, unit: Buffer, offset: int, numberio: int = 0, at: int = 0
+        self, unit: bytes | bytearray, offset: int, numberio: int = 0, at: int = 0
     ) -> tuple[Mismatch, int, int, int, int] | None:
-        """None for a good unit, else (kind, first wrong byte, generation found, wrong bits, offset where it belongs)."""
+        """None for a good unit, else (kind, first wrong byte, generation, wrong bits, offset where it belongs)."""

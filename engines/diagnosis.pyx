@@ -11,7 +11,8 @@ from iovigil.engines.payload cimport PAYLOAD_STEP, PAYLOAD_STRIDE
 from iovigil.engines.stats cimport Mismatch
 from iovigil.engines.verify cimport (
     LABEL_SIZE, checksum_for, fill_unit, first_not_zero, format_free, format_init, has_good_checksum, header_24,
-    header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write, numberio_of, offset_of, shift_unit, stamp_unit,
+    header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write, numberio_of, offset_of, shift_unit,
+    shifted_size, stamp_unit,
 )
 
 from iovigil.engines.stats import Mismatch as MismatchKind
@@ -106,7 +107,8 @@ cdef uint32_t rebuild(const verify_format *form, const char *unit, uint32_t head
     cdef uint64_t seed = (<const header_24 *>unit).rand_seed
     cdef const checksum *sum = checksum_for(form, header_size)
     cdef uint32_t data_at = header_size + sum.size
-    cdef uint32_t tested_at = min(data_at + <uint32_t>LABEL_SIZE, length), tested = min(<uint32_t>64, length - tested_at)
+    cdef uint32_t tested_at = min(data_at + <uint32_t>LABEL_SIZE, length)
+    cdef uint32_t tested = min(<uint32_t>64, length - tested_at)
     fill_unit(form, scratch, length, offset, at, seed)
     # Each of our units has contents of its own; of fio's headers in one block all have the seed of its first byte.
     if at and not form.pattern.length and memcmp(scratch + tested_at, unit + tested_at, tested):
@@ -198,9 +200,13 @@ cdef void diagnose_straight(const verify_format *form, char *unit, uint32_t leng
         answer.is_expected_known = numberio > 0
         return
     if offset_of(unit, header_size, offset) != offset:
+        answer.found_offset = <int64_t>offset_of(unit, header_size, offset)
+        if is_torn(&found):
+            # Its head alone is of another place.
+            answer.kind = Mismatch.TORN
+            return
         answer.kind = Mismatch.MISPLACED
         answer.first_byte = 16
-        answer.found_offset = <int64_t>offset_of(unit, header_size, offset)
         answer.wrong_bits = found.wrong_bits if numberio else -1
         answer.is_expected_known = numberio > 0
         return
@@ -242,7 +248,8 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
     Where `is_expected_known`, scratch holds afterwards what should have been read.
     """
     cdef verdict answer
-    cdef uint32_t size = form.header_size + form.sum.size
+    cdef uint32_t size = shifted_size(form, unit)
+    cdef bint is_compared
     answer.kind = Mismatch.CHECKSUM
     answer.first_byte = answer.wrong_bits = answer.found_offset = -1
     answer.found = 0
@@ -250,13 +257,16 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
     if not form.header_size:
         diagnose_headerless(form, unit, length, offset, at, scratch, &answer)
         return answer
-    shift_unit(form, unit)
+    shift_unit(form, unit, size)
     diagnose_straight(form, unit, length, offset, at, numberio, scratch, &answer)
-    shift_unit(form, unit)
-    shift_unit(form, scratch)
+    # Else it is a field of the header that told.
+    is_compared = (form.shift and answer.is_expected_known
+                   and answer.first_byte == compare(unit, scratch, length).first_byte)
+    shift_unit(form, unit, size)
+    shift_unit(form, scratch, size)
     if form.shift:
         # As it lies on the disk. Of several wrong bytes another may come first there.
-        if answer.is_expected_known:
+        if is_compared:
             answer.first_byte = compare(unit, scratch, length).first_byte
         elif 0 <= answer.first_byte < size:
             answer.first_byte += form.shift
@@ -270,15 +280,13 @@ cdef class UnitVerifier:
 
     cdef verify_format form
 
-    def __init__(self, str verify="crc32c", str header="fio-3.41", uint64_t nonce=0, uint32_t shift=0, pattern=(b"", ()),
-                 uint64_t pattern_interval=0, bytes label=b"", uint32_t time_s=0):
+    def __init__(self, str verify="crc32c", str header="fio-3.41", uint64_t nonce=0, uint32_t shift=0,
+                 pattern=(b"", ()), uint64_t pattern_interval=0, bytes label=b"", uint32_t time_s=0):
         """`shift` is verify_offset, `pattern` bytes and the places of %o in them, `label` empty or 16 bytes."""
         format_init(&self.form, {
             "verify": verify, "verify_header": header, "verify_offset": shift, "verify_pattern": pattern,
             "verify_pattern_interval": pattern_interval,
-        }, nonce, 1)
-        self.form.time_s = time_s
-        self.form.time_ns = 0
+        }, nonce, <uint64_t>time_s * 1_000_000_000, 1)
         if label:
             self.form.is_labelled = True
             memcpy(self.form.label, <const char *>label, LABEL_SIZE)
@@ -304,7 +312,7 @@ cdef class UnitVerifier:
         return bytes(unit)
 
     def check(self, const unsigned char[:] unit, uint64_t offset, uint64_t numberio=0, uint64_t at=0):
-        """None for a good unit, else (kind, first wrong byte, generation found, wrong bits, offset where it belongs)."""
+        """None for a good unit, else (kind, first wrong byte, generation, wrong bits, offset where it belongs)."""
         cdef bytearray own = bytearray(unit), scratch = bytearray(len(unit))
         cdef verdict answer
         self.require(len(own))

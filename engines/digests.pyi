@@ -1,5 +1,1 @@
-from typing import Final
-
-CAPSULE: Final[bytes]
-
 def function_of(name: str, generation: str) -> object | None: ...

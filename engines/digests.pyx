@@ -1,13 +1,13 @@
 # distutils: libraries = crypto
 """The checksums that OpenSSL has: imported only for a job that asks for one of them."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport abort
 from libc.string cimport memcpy, memset
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from iovigil.engines.checksums cimport checksum_fn
+from iovigil.engines.checksums cimport CHECKSUM_CAPSULE, checksum_fn
 
 # The functions below are deprecated because they pass the providers by. They also need no memory and no locks: a
 # context lies on the stack, and shows its state, which fio writes instead of the digest of sha1 and sha256.
@@ -55,8 +55,6 @@ cdef enum:
     SHA512_BLOCK = 128
     SHA512_DIGEST = 64
     END_MARK = 0x80  # opens the padding of every one of them
-
-CAPSULE = b"iovigil.checksum_fn"
 
 cdef EVP_MD *sha3_224 = NULL
 cdef EVP_MD *sha3_256 = NULL
@@ -138,7 +136,8 @@ cdef void sha512_field(const char *data, uint64_t length, char *field) noexcept 
 cdef void legacy_sha512_field(const char *data, uint64_t length, char *field) noexcept nogil:
     """Of fio before 3.39: no digest, but the data's first block with what its last has beyond whole ones on top.
 
-    Of data shorter than a block there is nothing else; the rest of the field stays as it is.
+    Of data shorter than a block there is nothing else, and the rest of the field stays as it is: fio cannot verify
+    such blocks either.
     """
     cdef uint64_t rest = length % SHA512_BLOCK
     if length >= SHA512_BLOCK:
@@ -206,7 +205,7 @@ cdef void sha3_512_field(const char *data, uint64_t length, char *field) noexcep
 cdef EVP_MD *fetched(bytes name) except NULL:
     cdef EVP_MD *kind = EVP_MD_fetch(NULL, name, NULL)
     if kind == NULL:
-        raise OSError(f"OpenSSL has no {name.decode()} here: another checksum is needed, or another /etc/ssl/openssl.cnf")
+        raise ValueError(f"OpenSSL has no {name.decode()} here: choose another checksum or change /etc/ssl/openssl.cnf")
     return kind
 
 
@@ -255,4 +254,4 @@ def function_of(str name, str generation):
         function = legacy_sha512_field
     else:
         function = finished_function(name)
-    return None if function == NULL else PyCapsule_New(<void *>function, CAPSULE, NULL)
+    return None if function == NULL else PyCapsule_New(<void *>function, CHECKSUM_CAPSULE, NULL)

@@ -42,9 +42,6 @@ UNSUPPORTED: Final[Mapping[str, Unsupported]] = {
     "opendir": Unsupported("is not supported: name the files with filename=a:b"),
     "profile": Unsupported("is not supported: write the job out"),
     "unlink_each_loop": Unsupported("is not supported: unlink removes the files when the job is over", OFF),
-    "verify_policy": Unsupported(NOT_YET),
-    "verify_state_load": Unsupported(NOT_YET, OFF),
-    "verify_state_save": Unsupported(NOT_YET, OFF),
     "write_barrier": Unsupported("asks for what Linux no longer has: use fsync or fdatasync", OFF),
     "write_hint": Unsupported("is not supported", ("none",)),
     # Zoned block devices.

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from iovigil.engines.diagnosis cimport verdict
+from iovigil.engines.dumps cimport Dumps
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
 from iovigil.engines.stats cimport stats_page
@@ -39,6 +40,7 @@ cdef class Integrity:
     cdef bint is_expecting  # the log says which generation a block must have
     cdef bint is_whole  # a block can only be judged as a whole: its pattern begins with it
     cdef write_log log
+    cdef bint is_shared  # other jobs write to the same units
     cdef char *scratch
     cdef stretch_queue unchecked  # verify_backlog
     cdef stretch_queue untrimmed  # trim_backlog
@@ -49,8 +51,7 @@ cdef class Integrity:
     cdef uint64_t trim_share  # of 2^32
     cdef bint expects_zeroes  # of trimmed blocks
     cdef uint64_t seed  # of the choice of what is trimmed
-    cdef bint has_dumps
-    cdef list dump_names  # of each file
+    cdef Dumps dumps
 
     cdef bint is_taken(self, const piece *drawn) noexcept nogil
     cdef bint holds(self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil
@@ -67,10 +68,12 @@ cdef class Integrity:
     cdef bint is_left_out(self, const io_u *io, uint64_t at) noexcept nogil
     cdef void watch(self, io_u *io) noexcept nogil
     cdef void cut_off(self, uint64_t first, uint64_t count) noexcept nogil
-    cdef void start_round(self) noexcept nogil
-    cdef uint64_t end_round(self) noexcept nogil
+    cdef void start_check(self) noexcept nogil
+    cdef void end_check(self) noexcept nogil
+    cdef uint64_t unverified_bytes(self) noexcept nogil
+    cdef bint has_unverified(self) noexcept nogil
 
+    cdef uint64_t identity(self) except? 0
     cdef uint64_t unit_of(self, uint32_t file, uint64_t offset) noexcept nogil
     cdef void place_of(self, uint64_t unit, piece *drawn) noexcept nogil
     cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil
-    cdef bint dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept

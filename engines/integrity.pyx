@@ -10,14 +10,14 @@ from libc.string cimport memset
 
 from iovigil.engines.clock cimport now_ns
 from iovigil.engines.diagnosis cimport diagnose
-from iovigil.engines.io_u cimport IO_BACKLOG, IO_MIXED, IO_TRIMMED, IO_VERIFIED, WRITE
+from iovigil.engines.io_u cimport IO_MIXED, IO_TRIMMED, IO_VERIFIED, WRITE
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
 from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, StatsPage, mismatch_record
 from iovigil.engines.verify cimport first_not_zero, format_free, format_init, is_good_unit, stamp_unit
 from iovigil.engines.write_log cimport (
-    IN_FLIGHT, TRIMMED, forget_all, is_in_flight, next_written, units_left, write_begun, write_done, write_log_free,
-    write_log_init,
+    IN_FLIGHT, TRIMMED, claim, is_in_flight, next_written, unit_get, unit_set, units_left, write_begun, write_checked,
+    write_done, write_log_attach, write_log_free, write_log_init,
 )
 
 cdef enum:
@@ -56,8 +56,12 @@ cdef class Integrity:
     """The write log of a job, the headers of its blocks, and the judgement on blocks read."""
 
     def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict options not None,
-                  uint32_t number, uint64_t seed, uint64_t interval, uint64_t max_bs):
-        """`interval` is the length under one header, `max_bs` that of a buffer. Raises MemoryError."""
+                  uint32_t number, uint64_t seed, uint64_t interval, uint64_t max_bs, shared_log=None):
+        """`interval` is the length under one header, `max_bs` that of a buffer.
+
+        `shared_log` is (descriptor, nonce, ns since the epoch, place, sharers) of a log that outlives this job, or
+        that others have as well. Raises MemoryError.
+        """
         cdef uint32_t file
         cdef uint64_t units = 0
         direction, writes = options["direction"], options["does_write"]
@@ -72,16 +76,14 @@ cdef class Integrity:
         reads, written, _ = options["lengths"]
         used = ([written] if writes else []) + ([reads] if direction not in ("write", "randwrite") else [])
         is_even = all(least == most == used[0][0] for least, most in used)
-        format_init(&self.form, options, mix(<uint64_t>time.time_ns() ^ <uint64_t>os.getpid()),
-                    <unsigned short>number)
+        fd, nonce, begun_ns, place, sharers = shared_log or (-1, time.time_ns() ^ os.getpid(), time.time_ns(), 0, 1)
+        format_init(&self.form, options, mix(<uint64_t>nonce), <uint64_t>begun_ns, <unsigned short>number)
         self.interval = interval if options["verify_interval"] or not is_even else 0
         self.max_bs = max_bs
         self.scratch = <char *>calloc(1, self.max_bs)
         if self.scratch == NULL:
             raise MemoryError
-        if options["verify_dump"]:
-            self.has_dumps = True
-            self.dump_names = [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in targets.fds]
+        self.dumps = Dumps(options, targets)
         if not writes:
             return
         self.unit = interval
@@ -91,8 +93,12 @@ cdef class Integrity:
         for file in range(targets.count):
             units += (targets.files[file].length + self.unit - 1) // self.unit
             self.first_unit[file + 1] = units
-        if write_log_init(&self.log, units):
+        if fd < 0:
+            if write_log_init(&self.log, units):
+                raise MemoryError
+        elif write_log_attach(&self.log, fd, units, self.identity(), place, sharers):
             raise MemoryError
+        self.is_shared = sharers > 1
         self.is_whole = self.form.pattern.length != 0
         self.verify_backlog = options["verify_backlog"] if options["do_verify"] else 0
         self.verify_batch = options["verify_backlog_batch"] or self.verify_backlog
@@ -123,10 +129,30 @@ cdef class Integrity:
             drawn.file += 1
         drawn.offset = self.targets.files[drawn.file].start + (unit - self.first_unit[drawn.file]) * self.unit
 
+    cdef uint64_t identity(self) except? 0:
+        """What tells the units of these files from those of others, by a number."""
+        cdef uint64_t known = mix(self.unit)
+        cdef uint32_t file
+        for file in range(self.targets.count):
+            status = os.fstat(self.targets.files[file].fd) if self.targets.files[file].fd >= 0 else None
+            for part in (status and status.st_dev, status and status.st_rdev, status and status.st_ino,
+                         self.targets.files[file].start, self.targets.files[file].length):
+                known = mix(known ^ <uint64_t>(part or 0))
+        return known
+
     cdef bint is_taken(self, const piece *drawn) noexcept nogil:
-        """Whether a write or trim under way touches the same units: which of two would last is not known."""
-        return self.is_logged and is_in_flight(&self.log, self.unit_of(drawn.file, drawn.offset),
-                                               (drawn.length + self.unit - 1) // self.unit)
+        """Whether a write or trim under way touches the same units: which of two would last is not known.
+
+        Where other jobs may want them, units that are not taken are this job's from now on: `begin` follows.
+        """
+        cdef uint64_t first, count
+        if not self.is_logged:
+            return False
+        first = self.unit_of(drawn.file, drawn.offset)
+        count = (drawn.length + self.unit - 1) // self.unit
+        if self.is_shared:
+            return not claim(&self.log, first, count)
+        return is_in_flight(&self.log, first, count)
 
     cdef void begin(self, io_u *io, bint is_dry) noexcept nogil:
         """Book a write or trim that is about to be issued, and stamp the blocks to write; `is_dry` only books."""
@@ -134,7 +160,7 @@ cdef class Integrity:
         cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
         if io.ddir != WRITE:
             for unit in range(first, first + count):
-                self.log.units[unit] |= IN_FLIGHT
+                unit_set(&self.log.units[unit], unit_get(&self.log.units[unit]) | IN_FLIGHT)
             # What was never written is checked too: it must read as zeroes.
             self.log.end = max(self.log.end, first + count)
             return
@@ -180,7 +206,7 @@ cdef class Integrity:
             queue_put(&self.unchecked, first, count)
 
     cdef bint next_unchecked(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil:
-        """The next stretch of one generation, in order of offset; it is then off the list."""
+        """The next stretch of one generation, in order of offset."""
         cdef uint64_t unit = self.log.next_check, most
         if not next_written(&self.log, &unit, generation):
             self.log.next_check = self.log.end
@@ -190,10 +216,10 @@ cdef class Integrity:
         most = self.first_unit[drawn.file + 1]
         # One header an I/O: the unit is the I/O. Else as much as fits of what was written together.
         while True:
-            self.log.units[unit] = 0
             drawn.length += <uint32_t>self.unit
             unit += 1
-            if drawn.length + self.unit > self.max_bs or unit == most or self.log.units[unit] != generation[0]:
+            if (drawn.length + self.unit > self.max_bs or unit == most
+                    or unit_get(&self.log.units[unit]) != generation[0]):
                 break
         self.log.next_check = unit
         is_trimmed[0] = (generation[0] & TRIMMED) != 0
@@ -204,7 +230,7 @@ cdef class Integrity:
         """Whether all of these units hold one generation; what was partly written again is left to the last check."""
         cdef uint64_t unit
         for unit in range(first, first + count):
-            if self.log.units[unit] != generation:
+            if unit_get(&self.log.units[unit]) != generation:
                 return False
         return True
 
@@ -213,7 +239,7 @@ cdef class Integrity:
         cdef stretch place
         cdef uint64_t found
         while queue_take(&self.unchecked, self.verify_backlog, self.verify_batch, &place):
-            found = self.log.units[place.first]
+            found = unit_get(&self.log.units[place.first])
             if found and not found & IN_FLIGHT and self.holds(place.first, place.count, found):
                 self.place_of(place.first, drawn)
                 drawn.length = <uint32_t>(place.count * self.unit)
@@ -227,8 +253,10 @@ cdef class Integrity:
         cdef stretch place
         cdef uint64_t found
         while queue_take(&self.untrimmed, 1 if is_last else self.trim_backlog, self.trim_batch, &place):
-            found = self.log.units[place.first]
+            found = unit_get(&self.log.units[place.first])
             if found and not found & (IN_FLIGHT | TRIMMED) and self.holds(place.first, place.count, found):
+                if self.is_shared and not claim(&self.log, place.first, place.count):
+                    continue
                 self.place_of(place.first, drawn)
                 drawn.length = <uint32_t>(place.count * self.unit)
                 return True
@@ -236,16 +264,13 @@ cdef class Integrity:
 
     cdef bint admit(self, const io_u *io) noexcept nogil:
         """Whether a block that was read is still to be judged; it is then off the list, and counts as checked."""
-        cdef uint64_t unit, count
-        if io.flags & IO_BACKLOG:
-            unit = self.unit_of(io.file, io.offset)
-            count = (io.block_length + self.unit - 1) // self.unit
-            # Written again meanwhile: that write will be checked.
-            if not self.holds(unit, count, io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)):
-                return False
-            write_done(&self.log, unit, count, 0)
-        elif io.flags & IO_MIXED:
+        if io.flags & IO_MIXED:
             return True  # counted when it is checked for good
+        # Where it was written again meanwhile, that write will be checked.
+        if self.is_logged and not write_checked(
+                &self.log, self.unit_of(io.file, io.offset), (io.block_length + self.unit - 1) // self.unit,
+                io.numberio | (TRIMMED if io.flags & IO_TRIMMED else 0)):
+            return False
         slot_add(&self.page.counter[<int>Counter.VERIFIED_BYTES][0], io.block_length)
         return True
 
@@ -288,7 +313,9 @@ cdef class Integrity:
         """Have a read among writes judged, if it can be: by the last write that had begun before it."""
         cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
         # Where a block began that is judged as a whole, the log does not say.
-        if not self.is_whole and not is_in_flight(&self.log, self.unit_of(io.file, io.offset), count):
+        if self.is_whole or self.is_shared:
+            return
+        if not is_in_flight(&self.log, self.unit_of(io.file, io.offset), count):
             io.numberio = self.log.generation
             io.flags |= IO_VERIFIED | IO_MIXED
 
@@ -297,7 +324,7 @@ cdef class Integrity:
         if not self.is_expecting:
             return 0
         if io.flags & IO_MIXED:
-            return self.log.units[self.unit_of(io.file, io.offset + at)]
+            return unit_get(&self.log.units[self.unit_of(io.file, io.offset + at)])
         return io.numberio
 
     cdef inline bint is_left_out(self, const io_u *io, uint64_t at) noexcept nogil:
@@ -305,7 +332,7 @@ cdef class Integrity:
         cdef uint64_t found
         if not io.flags & IO_MIXED:
             return False
-        found = self.log.units[self.unit_of(io.file, io.offset + at)]
+        found = unit_get(&self.log.units[self.unit_of(io.file, io.offset + at)])
         return not found or found > io.numberio
 
     cdef void note(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept nogil:
@@ -327,36 +354,27 @@ cdef class Integrity:
             place.found_offset = answer.found_offset
             place.found_ns = now_ns(&self.page.clock)
             place.file = io.file
-            if self.has_dumps:
+            if self.dumps.is_wanted:
                 with gil:
-                    place.is_dumped = self.dump(io, at, length, answer)
+                    place.is_dumped = self.dumps.write(io.file, place.offset, io.buf + at,
+                                                       self.scratch if answer.is_expected_known else NULL, length)
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
 
-    cdef bint dump(self, const io_u *io, uint64_t at, uint64_t length, const verdict *answer) noexcept:
-        """Write what was read, and what should have been where that is known, for people to compare."""
-        name = f"{self.dump_names[io.file]}.{io.offset + at}"
-        contents = {"received": (io.buf + at)[:length]}
-        if answer.is_expected_known:
-            contents["expected"] = self.scratch[:length]
-        for kind, data in contents.items():
-            try:
-                with open(f"{name}.{kind}", "wb") as file:
-                    file.write(data)
-            except OSError as error:
-                os.write(2, f"warning: verify_dump: {name}.{kind}: {error.strerror}\n".encode())
-                return False
-        return True
-
-    cdef void start_round(self) noexcept nogil:
+    cdef void start_check(self) noexcept nogil:
         self.log.next_check = 0
 
-    cdef uint64_t end_round(self) noexcept nogil:
-        """Forget what was written; returns the bytes of it that were not read back."""
-        cdef uint64_t left = units_left(&self.log) * self.unit
-        forget_all(&self.log)
+    cdef void end_check(self) noexcept nogil:
+        """What verify_backlog and trim_backlog had still to come is over: the check has seen it, or the next will."""
         self.unchecked.taken = self.unchecked.given
         self.untrimmed.taken = self.untrimmed.given
         self.unchecked.batch_left = self.untrimmed.batch_left = 0
-        return left
+
+    cdef bint has_unverified(self) noexcept nogil:
+        cdef uint64_t unit = 0, generation
+        return self.is_logged and next_written(&self.log, &unit, &generation)
+
+    cdef uint64_t unverified_bytes(self) noexcept nogil:
+        """How much of what was written has not been read back."""
+        return units_left(&self.log) * self.unit

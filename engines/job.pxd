@@ -28,8 +28,10 @@ cdef class Job(PreparedJob):
     cdef piece drawn
     cdef piece last_written
     cdef uint64_t drawn_due_ns
+    cdef uint64_t blocked_ns  # since when that write waits for another job; 0: it does not
     cdef int chosen_ddir  # of the next I/O, while its time has not come; -1 is none
     cdef bint has_begun
+    cdef bint has_checked  # the verify phase has begun
     cdef uint64_t unsynced_writes
     cdef uint64_t dirty_start  # written since the last sync_file_range
     cdef uint64_t dirty_end
@@ -54,11 +56,17 @@ cdef class Job(PreparedJob):
     cdef bint is_draining  # iodepth_low
 
     cdef explain(self)
+    cdef save_state(self)
+    cdef bytes random_words(self)
     cdef void run_phases(self) noexcept nogil
+    cdef void check(self, uint64_t end_ns) noexcept nogil
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil
     cdef bint has_failed(self) noexcept nogil
     cdef void phase(self, bint is_checking, uint64_t end_ns) noexcept nogil
     cdef void run_dry(self) noexcept nogil
+    cdef void retrace(self) noexcept nogil
+    cdef int draw_dry(self, piece *drawn) noexcept nogil
+    cdef bint draw_vouched(self, int ddir, piece *drawn) noexcept nogil
     cdef void trim_dry(self, bint is_last) noexcept nogil
     cdef bint is_fresh(self, const io_u *io) noexcept nogil
     cdef uint32_t wanted(self, const io_u *last) noexcept nogil
@@ -67,6 +75,7 @@ cdef class Job(PreparedJob):
     cdef int choose(self, uint64_t now) noexcept nogil
     cdef bint draw(self, int ddir, piece *drawn) noexcept nogil
     cdef bint is_taken(self, int ddir, const piece *drawn) noexcept nogil
+    cdef void wait_for_others(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_scrub(self, uint64_t now, uint64_t *wake_ns) noexcept nogil
     cdef io_u *pick_sync(self, uint64_t now) noexcept nogil

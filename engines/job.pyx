@@ -20,6 +20,7 @@ from iovigil.engines.io_u cimport (
 )
 from iovigil.engines.job_options cimport PASS_READ, PASS_VERIFY, PASS_WRITE
 from iovigil.engines.latency cimport clear, record, slot_add, slot_get, slot_set
+from iovigil.engines.offsets cimport TAUSWORTHE, TAUSWORTHE64
 from iovigil.engines.pace cimport (
     pace_dropped, pace_due_ns, pace_forget, pace_issued, pace_paused, pace_start, sleep_until,
 )
@@ -30,6 +31,7 @@ from iovigil.engines.stats cimport (
     COUNTER_COUNT, DDIR_COUNT, DEPTH_COUNT, ERRNO_COUNT, LATENCY_COUNT, Counter, Latency, RunState, rate_samples,
 )
 from iovigil.engines.target cimport target_file
+from iovigil.engines.tausworthe cimport tausworthe, tausworthe64, tausworthe64_seed, tausworthe_seed
 from iovigil.engines.think cimport think_is_due, think_issued, think_pause, think_start
 from iovigil.engines.workload cimport next_ddir, next_piece, piece, workload_pass, workload_rewind
 
@@ -44,6 +46,9 @@ cdef enum:
     LONGEST_UNSEEN_NS = 500000000
     SHORTEST_ROUND_NS = 20000000
     CHECK_WAIT_NS = 50000000
+    NO_SLOT = 0xFFFFFFFE  # of a sync outside the queue
+    BLOCKED_LOOK_NS = 20000  # how often to look whether another job has let go of a block
+    LONGEST_BLOCKED_NS = 10000000000
 
 
 cdef tuple OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
@@ -100,6 +105,8 @@ cdef class Job(PreparedJob):
             self.advise(POSIX_FADV_DONTNEED)
         getrusage(RUSAGE_SELF, &before)
         with nogil:
+            if self.vouched.is_loaded:
+                self.retrace()
             self.run_phases()
         getrusage(RUSAGE_SELF, &after)
         if self.is_scrub:
@@ -108,6 +115,8 @@ cdef class Job(PreparedJob):
         self.logs.write_out(self.page, now)
         if self.is_recorded:
             self.recorder.write_out(now)
+        if self.keeps_outcomes and self.outcomes.issued:
+            self.save_state()
         self.page.user_us = 1000000 * (after.ru_utime.tv_sec - before.ru_utime.tv_sec) + (
             after.ru_utime.tv_usec - before.ru_utime.tv_usec)
         self.page.system_us = 1000000 * (after.ru_stime.tv_sec - before.ru_stime.tv_sec) + (
@@ -119,6 +128,54 @@ cdef class Job(PreparedJob):
         self.explain()
         slot_set(&self.page.is_complete, 1)
         self.enter(RunState.EXITED)
+
+    cdef save_state(self):
+        """Tell a later job what was written. That it cannot be told is a warning: the job itself has not failed."""
+        from iovigil.engines import verify_state
+
+        _, name, index = self.state_file
+        path = verify_state.path_of(*self.state_file)
+        version = verify_state.VERSIONS[self.state_header]
+        writes, in_flight, failed = self.outcomes.numbers()
+        if version == verify_state.WITH_PLACES:
+            # It has no numbers: whatever is older than the last few writes has to be good. Those that come back out of
+            # order may leave one behind.
+            old = [number for number in (*in_flight, *failed) if number + self.options.iodepth < writes]
+            writes = min(old, default=writes)
+        is_wide = self.work.how.generator == TAUSWORTHE64
+        is_fios = self.work.how.generator in (TAUSWORTHE, TAUSWORTHE64) and (
+            self.options.randrepeat or self.options.allrandrepeat)
+        has_choices = self.options.is_random or self.is_mixed or not self.work.is_plain
+        state = verify_state.VerifyState(
+            version=version,
+            depth=self.options.iodepth,
+            writes=writes,
+            index=index,
+            name=name,
+            random=(is_wide, self.random_words()),
+            seed=self.seed if has_choices and not is_fios else 0,
+            file_count=self.targets.count,
+            in_flight=in_flight,
+            failed=failed,
+            places=self.outcomes.places(),
+        )
+        try:
+            verify_state.save(path, state)
+        except OSError as error:
+            self.state_notes.append(f"verify_state_save: {path}: {error.strerror}: no job can be told what was written")
+
+    cdef bytes random_words(self):
+        """Where fio's generator of offsets stands, had it drawn ours."""
+        cdef tausworthe narrow = self.work.how.random
+        cdef tausworthe64 wide = self.work.how.random64
+        if not self.options.is_random or self.work.is_plain:
+            return b""
+        if self.has_checked:  # as fio, whose check starts it again
+            tausworthe_seed(&narrow, self.work.how.offset_seed)
+            tausworthe64_seed(&wide, self.work.how.offset_seed)
+        if self.work.how.generator == TAUSWORTHE64:
+            return (<char *>&wide)[:sizeof(wide)]
+        return (<char *>&narrow)[:sizeof(narrow)]
 
     cdef explain(self):
         """Write the job's error and what it means on the page."""
@@ -160,11 +217,7 @@ cdef class Job(PreparedJob):
                                f"{self.scrub.errors}, and the scrub went on")
         elif wrong:
             self.page.error = EILSEQ
-            first = self.stats.mismatches()[0]
-            byte = f", first wrong byte at {first.first_byte}" if first.first_byte >= 0 else ""
-            self.stats.text = (f"data corruption: {wrong} block{'s' * (wrong > 1)} of {first.length} bytes failed "
-                               f"verification; first: {MismatchKind(first.kind).name.lower()} "
-                               f"at offset {first.offset}{byte}")
+            self.stats.text = f"data corruption: {wrong} block{'s' * (wrong > 1)} failed verification"
 
     cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left
@@ -180,6 +233,11 @@ cdef class Job(PreparedJob):
             deadline = self.epoch_ns + 1000 * self.options.runtime
         if not self.is_ramping:
             self.begin_measuring(now)
+
+        if self.reads_back and self.integrity.has_unverified():
+            # What the run before had no time for comes first.
+            self.check(now + (deadline - now) // 2 if deadline else 0)
+            now = now_ns(&self.page.clock)
 
         for _loop in range(self.options.loops):
             if not self.options.is_replayed:
@@ -214,15 +272,10 @@ cdef class Job(PreparedJob):
                     self.sync_target()
                 if is_wanted and not self.failure.error:
                     self.advise(POSIX_FADV_DONTNEED)
-                    self.bytes_left = <uint64_t>-1
-                    self.ios_left = <uint64_t>-1
-                    self.integrity.start_round()
-                    self.enter(RunState.VERIFYING)
                     # May outlast the runtime by as much as the writing took at most.
-                    self.phase(True, deadline + 500 * self.options.runtime if deadline else 0)
-                    self.enter(RunState.RUNNING)
+                    self.check(deadline + 500 * self.options.runtime if deadline else 0)
                 if self.reads_back:
-                    slot_add(&self.page.unverified_bytes, self.integrity.end_round())
+                    self.integrity.end_check()
                 now = now_ns(&self.page.clock)
                 # A round in which nothing could be begun would be followed by another such.
                 if (not self.options.time_based or self.is_scrub or not budget or not self.has_begun
@@ -230,6 +283,8 @@ cdef class Job(PreparedJob):
                     break
             if not budget or self.is_done(now, deadline):
                 break
+        if self.reads_back:
+            slot_set(&self.page.unverified_bytes, self.integrity.unverified_bytes())
         if self.options.fsync_on_close and self.has_written:
             self.sync_target()
         if not deadline or now < deadline:
@@ -238,6 +293,16 @@ cdef class Job(PreparedJob):
             flow_leave(&self.flow)
         self.enter(RunState.FINISHING)
         slot_set(&self.page.ended_ns, now_ns(&self.page.clock))
+
+    cdef void check(self, uint64_t end_ns) noexcept nogil:
+        """Read back what was written and not yet checked."""
+        self.bytes_left = <uint64_t>-1
+        self.ios_left = <uint64_t>-1
+        self.integrity.start_check()
+        self.has_checked = True
+        self.enter(RunState.VERIFYING)
+        self.phase(True, end_ns)
+        self.enter(RunState.RUNNING)
 
     cdef bint is_done(self, uint64_t now, uint64_t deadline) noexcept nogil:
         return (self.has_failed() or self.is_full or self.is_answered
@@ -250,16 +315,11 @@ cdef class Job(PreparedJob):
         """verify_only: book the writes of a pass as if they had been made."""
         cdef io_u *io = &self.ios[0]
         cdef piece drawn
-        cdef int ddir
-        while self.bytes_left and self.ios_left and not slot_get(&self.page.stop):
-            ddir = next_ddir(&self.work)
-            if not self.draw(ddir, &drawn):
-                break
-            self.has_begun = True
-            self.ios_left -= 1
-            if ddir != TRIM:  # of a pair only the write counts
-                self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
-            if ddir != READ:
+        cdef int ddir = READ
+        cdef uint64_t index
+        while ddir >= 0:
+            ddir = self.draw_dry(&drawn)
+            if ddir > READ:
                 io.ddir = <uint8_t>ddir
                 io.file = <uint16_t>drawn.file
                 io.offset = drawn.offset
@@ -271,6 +331,62 @@ cdef class Job(PreparedJob):
                     self.integrity.trimmed(io)
             self.trim_dry(False)
         self.trim_dry(True)
+        for index in range(self.vouched.doubtful_count):
+            drawn = self.vouched.doubtful[index]
+            io.ddir = WRITE
+            io.file = <uint16_t>drawn.file
+            io.offset = drawn.offset
+            io.length = io.block_length = drawn.length
+            self.integrity.finish(io, 0)
+
+    cdef int draw_dry(self, piece *drawn) noexcept nogil:
+        """The direction of the next I/O that is not made, and its place; -1 where the pass has no more."""
+        cdef int ddir
+        if not self.bytes_left or not self.ios_left or slot_get(&self.page.stop):
+            return -1
+        if self.vouched.is_loaded and self.vouched.seen == self.vouched.count:
+            return -1
+        ddir = next_ddir(&self.work)
+        if not self.draw(ddir, drawn):
+            return -1
+        self.has_begun = True
+        self.ios_left -= 1
+        if ddir != TRIM or not self.options.is_trimwrite:  # of a pair only the write counts
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+        if ddir == (WRITE if self.options.does_write else READ):
+            self.vouched.seen += 1
+        return ddir
+
+    cdef void retrace(self) noexcept nogil:
+        """Go through the writes that the state file counts: where did those go whose outcome it leaves open?"""
+        cdef uint64_t budget = self.options.number_ios or <uint64_t>-1, _loop
+        cdef int ddir, counted = WRITE if self.options.does_write else READ  # one that reads draws what the other wrote
+        cdef piece drawn
+        self.ios_left = budget
+        for _loop in range(self.options.loops):
+            workload_rewind(&self.work)
+            self.bytes_left = self.pass_bytes
+            self.may_repeat = self.pass_bytes > self.region_bytes
+            self.has_begun = False
+            while True:
+                ddir = self.draw_dry(&drawn)
+                if ddir < 0:
+                    break
+                if ddir == counted:
+                    self.vouched.seen -= 1
+                    self.vouched.note(&drawn)
+        self.vouched.seen = 0
+
+    cdef bint draw_vouched(self, int ddir, piece *drawn) noexcept nogil:
+        """`draw` for a job that reads what the state file vouches for."""
+        while self.vouched.seen < self.vouched.count and self.ios_left and self.bytes_left and self.draw(ddir, drawn):
+            self.vouched.seen += 1
+            if not self.vouched.doubts(drawn):
+                return True
+            self.has_begun = True
+            self.ios_left -= 1
+            self.bytes_left -= min(self.bytes_left, <uint64_t>drawn.length)
+        return False
 
     cdef void trim_dry(self, bint is_last) noexcept nogil:
         """Book the trims that are due, as if they had been made."""
@@ -499,7 +615,7 @@ cdef class Job(PreparedJob):
                 if not self.integrity.next_unchecked(&drawn, &generation, &is_trimmed):
                     self.bytes_left = 0
                     return NULL
-            elif not self.draw(ddir, &drawn):
+            elif not (self.draw_vouched(ddir, &drawn) if self.vouched.is_loaded else self.draw(ddir, &drawn)):
                 self.bytes_left = 0
                 return NULL
             self.chosen_ddir = -1
@@ -508,9 +624,12 @@ cdef class Job(PreparedJob):
             self.drawn_ddir = ddir
             self.drawn = drawn
             self.drawn_due_ns = due_ns
+            if self.integrity.is_shared:
+                self.wait_for_others(now, wake_ns)
             return NULL
         if not self.is_checking:
             self.drawn_ddir = -1
+            self.blocked_ns = 0
 
         io = self.take_slot(<uint8_t>ddir, &drawn)
         io.start_ns = now
@@ -528,6 +647,8 @@ cdef class Job(PreparedJob):
             if self.options.is_verified:
                 self.integrity.begin(io, False)
                 io.start_ns = now_ns(&self.page.clock)
+                if self.keeps_outcomes:
+                    self.outcomes.issue(io.index)
             else:
                 contents_write(&self.contents, io.buf, io.length, io.offset, now)
                 if self.contents.making == REMAKE:
@@ -544,6 +665,14 @@ cdef class Job(PreparedJob):
         if self.is_recorded:
             self.recorder.note(io, now)
         return io
+
+    cdef void wait_for_others(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
+        """A block to be written is in the hands of another job: look again, and give it up if that job has died."""
+        self.blocked_ns = self.blocked_ns or now
+        if elapsed(self.blocked_ns, now) > LONGEST_BLOCKED_NS:
+            self.drawn_ddir = -1
+            self.blocked_ns = 0
+        wake_ns[0] = now + BLOCKED_LOOK_NS
 
     cdef io_u *pick_replayed(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         cdef io_u *io
@@ -608,16 +737,14 @@ cdef class Job(PreparedJob):
         """Whether an I/O in flight stands in the way of this one."""
         cdef uint32_t index
         cdef const io_u *io
-        if ddir != READ and self.integrity.is_logged and self.integrity.is_taken(drawn):
-            return True
-        if not self.options.serialize_overlap:
-            return False
-        for index in range(self.depth):
-            io = &self.ios[index]
-            if (io.flags & IO_OUT and io.file == drawn.file and io.offset < drawn.offset + drawn.length
-                    and drawn.offset < io.offset + io.length):
-                return True
-        return False
+        if self.options.serialize_overlap:
+            for index in range(self.depth):
+                io = &self.ios[index]
+                if (io.flags & IO_OUT and io.file == drawn.file and io.offset < drawn.offset + drawn.length
+                        and drawn.offset < io.offset + io.length):
+                    return True
+        # Last: units that others may want are taken by this.
+        return ddir != READ and self.integrity.is_logged and self.integrity.is_taken(drawn)
 
     cdef io_u *pick_scrub(self, uint64_t now, uint64_t *wake_ns) noexcept nogil:
         """The next I/O of a scrub; NULL also between its stages, which begin when nothing is in flight.
@@ -661,6 +788,8 @@ cdef class Job(PreparedJob):
             drawn.length = <uint32_t>min(self.dirty_end - self.dirty_start, <uint64_t>0xFFFFFFFF)
             self.dirty_end = 0
         io = self.take_slot(self.sync_due, &drawn)
+        if self.keeps_outcomes and io.ddir != <uint8_t>SYNC_RANGE and self.targets.count == 1:  # one file is synced
+            self.outcomes.begin_sync(io.index)
         self.sync_due = 0
         io.start_ns = now
         if self.is_recorded:
@@ -751,6 +880,8 @@ cdef class Job(PreparedJob):
             if io.start_ns >= self.epoch_ns:
                 slot_add(&self.page.counter[<int>Counter.IOS][<int>SYNC], 1)
                 record(&self.page.latency[<int>Latency.LAT][<int>SYNC], elapsed(io.start_ns, now), 1)
+            if self.keeps_outcomes:
+                self.outcomes.end_sync(io.index, True)
             self.release(io)
         elif io.result == 0:
             # A disk that is gone reads as 0 bytes and does not say more.
@@ -825,6 +956,8 @@ cdef class Job(PreparedJob):
                 self.scrub.check(io)
         elif io.ddir == WRITE:
             self.integrity.finish(io, io.numberio)
+            if self.keeps_outcomes:
+                self.outcomes.complete(io.index, io.file, io.offset)
         elif io.ddir == TRIM:
             if self.integrity.is_logged:
                 self.integrity.trimmed(io)
@@ -860,6 +993,11 @@ cdef class Job(PreparedJob):
         """What a write that failed has left behind is unknown: nothing to check."""
         if self.integrity.is_logged and (io.ddir == WRITE or io.ddir == TRIM):
             self.integrity.finish(io, 0)
+        if self.keeps_outcomes:
+            if io.ddir == WRITE:
+                self.outcomes.fail(io.index)
+            else:
+                self.outcomes.end_sync(io.index, False)
 
     cdef bint may_pass(self, int error, unsigned kind) noexcept nogil:
         """Whether continue_on_error, with ignore_error's list where there is one, lets an error pass."""
@@ -919,6 +1057,8 @@ cdef class Job(PreparedJob):
         cdef uint32_t file
         self.enter(RunState.FSYNCING)
         slot_set(&self.page.inflight_ns[0], now_ns(&self.page.clock))  # nothing else is in flight
+        if self.keeps_outcomes:
+            self.outcomes.begin_sync(NO_SLOT)
         for file in range(self.targets.count):
             while not error and self.targets.files[file].fd >= 0:
                 error = -self.engine.flush(file)
@@ -926,6 +1066,8 @@ cdef class Job(PreparedJob):
                     break
                 error = 0
         slot_set(&self.page.inflight_ns[0], 0)
+        if self.keeps_outcomes:
+            self.outcomes.end_sync(NO_SLOT, not error)
         if error and error != EINTR:
             slot_add(&self.page.errors[<int>SYNC][error if error < <int>ERRNO_COUNT else 0], 1)
             slot_add(&self.page.total_errors, 1)

@@ -308,6 +308,14 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     verify_async_cpus: Annotated[Numbers, option("CPUs for those threads; none is any.", used_by="child")] = ()
     verify_fatal: Annotated[bool, option("End the job at the first mismatch.")] = False
     verify_dump: Annotated[bool, option("Write a block that failed, and what it should be, to files.")] = False
+    verify_state_save: Annotated[
+        bool, option("Tell in a file what was written, for a job that checks it later.", used_by="child")
+    ] = True
+    verify_state_load: Annotated[bool, option("Check only what such a file says was written.", used_by="child")] = False
+    verify_policy: Annotated[
+        Literal["none", "fsynced"],
+        option("fsynced: what was not followed by an fsync is not told of in that file.", used_by="child"),
+    ] = "none"
     trim_percentage: Annotated[int, option("Share of written blocks that are trimmed.", "%", le=100)] = 0
     trim_verify_zero: Annotated[bool, option("Check that trimmed blocks read as zeroes.")] = True
     trim_backlog: Annotated[int, option("Trim after so many writes.")] = 0

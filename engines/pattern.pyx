@@ -1,4 +1,4 @@
-"""A pattern of bytes that fills a block from its start, over and over, with the block's offset where it is asked for."""
+"""A pattern of bytes that fills a block from its start, over and over, and names its offset where that is asked."""
 
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset

@@ -12,6 +12,7 @@ from iovigil.engines.io.base cimport IoEngine
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.job_options cimport job_options
 from iovigil.engines.logs cimport Logs
+from iovigil.engines.outcomes cimport Outcomes, Vouched
 from iovigil.engines.pace cimport pace
 from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay
@@ -59,6 +60,13 @@ cdef class PreparedJob:
     cdef Logs logs
     cdef Recorder recorder
     cdef Replay replay
+    cdef Outcomes outcomes  # for the verify state file
+    cdef bint keeps_outcomes
+    cdef Vouched vouched  # taken from one
+    cdef tuple state_file  # its directory, the job's name and index; None: the job has none
+    cdef str state_header  # verify_header
+    cdef uint64_t seed
+    cdef list state_notes
     cdef Scrub scrub
     cdef bint is_scrub
     cdef object names  # of the files, as iologs have them
@@ -94,7 +102,9 @@ cdef class PreparedJob:
     cdef int ignored[3][32]
     cdef int ignored_count[3]
 
-    cdef int set_up(self, dict options, files, uint32_t number, location, scrub) except -1
+    cdef int set_up(self, dict options, files, uint32_t number, location, shared_log,
+                    scrub) except -1
+    cdef uint64_t set_up_state(self, dict options, uint64_t seed) except? 0
     cdef bint uses(self, int ddir) noexcept
     cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)

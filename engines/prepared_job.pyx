@@ -15,6 +15,7 @@ from iovigil.engines.integrity cimport Integrity
 from iovigil.engines.job_options cimport read_options
 from iovigil.engines.latency cimport slot_set
 from iovigil.engines.logs cimport Logs
+from iovigil.engines.outcomes cimport Outcomes, Vouched
 from iovigil.engines.pace cimport pace_init
 from iovigil.engines.recorder cimport Recorder
 from iovigil.engines.replay cimport Replay
@@ -47,20 +48,26 @@ cdef class PreparedJob:
     """One workload against one target, ready to run."""
 
     def __init__(self, dict options not None, StatsPage stats not None, files, uint32_t number=1, flow_place=None,
-                 names=(), location=None, scrub=None):
+                 names=(), location=None, shared_log=None, state_file=None,
+                 scrub=None):
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
         of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
         `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
-        replayed on one file whatever it says; `location` where the engine is, when it is none of ours; `scrub`
-        what a scrub is told (see Scrub), None for any other job.
+        replayed on one file whatever it says; `location` where the engine is, when it is none of ours;
+        `shared_log` a write log that is not this job's alone (see Integrity); `state_file` the directory of the verify
+        state file, the job's name and its index; `scrub` what a scrub is told (see Scrub),
+        None for any other job.
         """
         self.stats = stats
         self.page = stats.page
         self.names = names
         self.flow_place = flow_place
-        self.set_up(options, files or [(-1, 0)], number, location, scrub)
+        self.state_file = state_file
+        self.state_notes = []
+        self.vouched = Vouched()
+        self.set_up(options, files or [(-1, 0)], number, location, shared_log, scrub)
         if flow_place is not None:
             # Before the release: of jobs that begin together the first would run free until the others have joined.
             flow_page, place = flow_place
@@ -78,7 +85,8 @@ cdef class PreparedJob:
         free(self.batch)
         free(self.due_ns)
 
-    cdef int set_up(self, dict options, files, uint32_t number, location, scrub) except -1:
+    cdef int set_up(self, dict options, files, uint32_t number, location, shared_log,
+                    scrub) except -1:
         cdef uint64_t slot, seed
         cdef uint32_t depth, index, extra
         try:
@@ -105,6 +113,7 @@ cdef class PreparedJob:
         seed = self.options.randseed + (number - 1) * <uint64_t>0x9E3779B97F4A7C15
         if not self.options.randrepeat and not self.options.allrandrepeat:
             seed ^= int.from_bytes(os.urandom(8), "little")
+        seed = self.seed = self.set_up_state(options, seed)
         try:
             if not self.options.is_replayed:
                 workload_init(&self.work, options, &self.options, self.targets.files, self.targets.count, seed,
@@ -115,8 +124,11 @@ cdef class PreparedJob:
 
         # A seed each: when an I/O comes must say nothing of where it goes.
         pace_init(&self.pace, &self.options, mix(seed ^ PACE_STREAM))
-        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval, self.max_bs)
+        self.integrity = Integrity(self.stats, self.targets, options, number, seed, self.work.interval, self.max_bs,
+                                   shared_log)
         self.reads_back = self.integrity.is_logged and self.options.do_verify
+        self.keeps_outcomes = (self.state_file is not None and options["verify_state_save"] and self.integrity.is_logged
+                               and not self.options.verify_only)
         self.has_backlog = self.integrity.verify_backlog or self.integrity.trim_backlog
         self.has_conflicts = self.integrity.is_logged or self.options.serialize_overlap
         self.is_mixed = self.options.does_read and self.options.does_write
@@ -137,7 +149,7 @@ cdef class PreparedJob:
             self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
         self.is_scrub = scrub is not None
         if self.is_scrub:
-            self.scrub = Scrub(self.stats, self.targets, scrub, <uint32_t>self.min_bs)
+            self.scrub = Scrub(self.stats, self.targets, scrub, <uint32_t>self.min_bs, options.get("dumps"))
         self.settles = self.options.is_verified or self.is_scrub
         self.restamps = self.logs.is_wanted or self.is_recorded or self.is_scrub
         self.is_watched = (self.logs.is_wanted or self.pace.is_on or self.options.is_replayed
@@ -170,6 +182,10 @@ cdef class PreparedJob:
         if self.due_ns == NULL:
             raise MemoryError
         self.depth = depth
+        if self.keeps_outcomes:
+            self.state_header = options["verify_header"]
+            self.outcomes = Outcomes(self.options.iodepth, depth, self.targets.count, self.state_header == "fio-2.2",
+                                     options["verify_policy"] == "fsynced")
         search_init(&self.search, &self.options)
         self.limit_depth(self.search.depth)
         self.measures_all = not (
@@ -188,6 +204,34 @@ cdef class PreparedJob:
         contents_begin(&self.contents, self.buffers.address, self.buffers.size, self.buffers.stride)
         self.engine.open(self.buffers.address, self.buffers.size)
         return 0
+
+    cdef uint64_t set_up_state(self, dict options, uint64_t seed) except? 0:
+        """Go by the verify state file where that is asked for; the seed of the job, which the file may know better."""
+        if self.state_file is None or not options["verify_state_load"] or not self.options.is_verified:
+            return seed
+        if self.options.does_write and not self.options.verify_only:
+            return seed
+        from iovigil.engines import verify_state
+
+        _, name, _ = self.state_file
+        path = verify_state.path_of(*self.state_file)
+        state = verify_state.load(path)
+        if state.file_count not in (0, self.targets.count):
+            raise SetupError(f"verify_state_load: {path} is of a job with {state.file_count} files, "
+                             f"and this one has {self.targets.count}")
+        if state.name.encode(errors="surrogateescape") != verify_state.cut(name):
+            self.state_notes.append(f"verify_state_load: {path} was saved by a job of another name, {state.name}")
+        if not (self.options.randrepeat or self.options.allrandrepeat):
+            if not state.seed and self.options.is_random:
+                raise SetupError(f"verify_state_load: {path} does not tell the seed, as fio's files do not: what "
+                                 f"randrepeat=0 drew cannot be drawn again")
+            seed = state.seed or seed
+        elif state.seed not in (0, seed):
+            raise SetupError(f"verify_state_load: {path} is of a job with another randseed or number: its choices "
+                             f"were others")
+        open_numbers = None if state.version == verify_state.WITH_PLACES else [*state.in_flight, *state.failed]
+        self.vouched.take(state.writes, open_numbers, state.places, state.depth)
+        return seed
 
     cdef void limit_depth(self, uint32_t depth) noexcept nogil:
         """Let so many I/Os be in flight from now on, and no larger batches."""
@@ -246,6 +290,6 @@ cdef class PreparedJob:
     @property
     def notes(self):
         """What people should know of the engine: fall-backs that it took."""
-        late = [*self.logs.notes, *(self.recorder.notes if self.is_recorded else ()),
+        late = [*self.state_notes, *self.logs.notes, *(self.recorder.notes if self.is_recorded else ()),
                 *(self.scrub.notes if self.is_scrub else ())]
         return [*self.engine.notes, *late]

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from iovigil.engines.diagnosis cimport verdict
+from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport io_u
 from iovigil.engines.scrub_state cimport ScrubState
 from iovigil.engines.stats cimport StatsPage, stats_page
@@ -27,6 +27,7 @@ cdef enum Mark:
 
 cdef class Scrub:
     cdef stats_page *page
+    cdef Findings findings
     cdef ScrubState state
     cdef readonly list notes  # what people should know
     cdef str path  # of the state, for people
@@ -70,12 +71,12 @@ cdef class Scrub:
     cdef sum_up(self)
 
     cdef adopt(self, object identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now)
+    cdef keep_identity(self, dict labels)
     cdef bint is_inhabited(self)
     cdef uint64_t block_at(self, uint64_t offset) noexcept nogil
     cdef uint64_t expected(self, uint64_t block) noexcept nogil
     cdef uint8_t *mark(self, uint64_t block) noexcept nogil
     cdef bint is_mix(self, const char *block, uint64_t offset, uint64_t older, uint64_t newer) noexcept nogil
-    cdef void note(self, const io_u *io, const verdict *answer, uint64_t expected) noexcept nogil
     cdef bint open_window(self) noexcept nogil
     cdef bint close_window(self) noexcept nogil
     cdef void pass_to(self, uint64_t cursor, uint64_t now) noexcept nogil

@@ -8,4 +8,11 @@ class Scrub:
     """The scrub of one region, in windows: read and checked, some of it written anew, flushed, booked."""
 
     notes: list[str]
-    def __new__(cls, stats: StatsPage, targets: TargetFiles, order: dict[str, Any], block_bytes: int) -> Self: ...
+    def __new__(
+        cls,
+        stats: StatsPage,
+        targets: TargetFiles,
+        order: dict[str, Any],
+        block_bytes: int,
+        dumps: dict[str, Any] | None = None,
+    ) -> Self: ...

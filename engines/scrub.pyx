@@ -15,13 +15,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
-from iovigil.engines.clock cimport now_ns
 from iovigil.engines.diagnosis cimport diagnose, verdict
+from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport DATASYNC, READ, WRITE
-from iovigil.engines.latency cimport slot_add, slot_get, slot_set
+from iovigil.engines.latency cimport slot_add, slot_set
 from iovigil.engines.scrub_plan cimport generation_of, is_due
 from iovigil.engines.scrub_state cimport EXCEPTIONS_MOST, IDENTITY_SIZE, STRETCH_COUNT, scrub_record
-from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, Counter, Mismatch, mismatch_record
+from iovigil.engines.stats cimport Counter, Mismatch
 from iovigil.engines.verify cimport (
     HEADER_MOST, LABEL_SIZE, format_free, format_init, header_size_of, is_good_unit, stamp_unit,
 )
@@ -62,6 +62,15 @@ cdef dict FORMAT = {
 }
 
 
+cdef dict labels_of(str identity):
+    """What a disk says of itself, by the names of it: lines of label=value."""
+    return dict([line.split("=", 1) for line in identity.splitlines() if "=" in line])
+
+
+cdef str spelt(dict labels):
+    return ", ".join([f"{label} {value}" for label, value in labels.items()])
+
+
 cdef uint64_t unix_now() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
@@ -72,10 +81,13 @@ cdef class Scrub:
     """The scrub of one region, in windows: read and checked, some of it written anew, flushed, booked."""
 
     def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict order not None,
-                  uint32_t block_bytes):
-        """`order` has the descriptor and path of the state, the disk's identity, and the pace. Raises SetupError."""
+                  uint32_t block_bytes, dumps=None):
+        """`order` has the descriptor and path of the state, the disk's identity, and the pace; `dumps` says where bad
+        blocks are to be written down. Raises SetupError.
+        """
         cdef uint64_t length = targets.files[0].length, inode = 0, born = 0
         self.page = stats.page
+        self.findings = Findings(stats, dumps)
         self.notes = []
         self.path = order["state_path"]
         self.state = ScrubState(order["state_fd"])
@@ -98,11 +110,9 @@ cdef class Scrub:
         except OSError as error:
             raise SetupError(f"scrub: {self.path}: {error.strerror}: the state of the scrub has to be kept there"
                              ) from None
-        format_init(&self.form, FORMAT, self.state.record.nonce, 1)
-        # The same for every write of a region's life: a block that the power cut is compared whole with what it was to
-        # be.
-        self.form.time_s = <uint32_t>self.state.record.created_unix
-        self.form.time_ns = 0
+        # The same time for every write of a region's life: a block that the power cut is compared whole with what it
+        # was to be.
+        format_init(&self.form, FORMAT, self.state.record.nonce, 1000000000 * self.state.record.created_unix, 1)
         self.form.is_labelled = True
         memcpy(self.form.label, self.state.record.region_id, LABEL_SIZE)
         self.is_in_doubt = self.state.record.window_end > self.state.record.cursor
@@ -120,22 +130,23 @@ cdef class Scrub:
     cdef adopt(self, identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now):
         """Go on where the state says, or begin the region anew where it is of another one. Raises OSError."""
         cdef scrub_record *record = &self.state.record
-        cdef bytes random, disk = (<str>identity).encode()[:IDENTITY_SIZE - 1]
+        cdef bytes random
         trouble = self.state.load()
+        # A disk may tell less of itself at one time than at another: right after a boot, say.
+        told, known = labels_of(identity), labels_of((<bytes>record.identity).decode(errors="replace"))
         reason = None
         if trouble is not None:
             # Where neither a state nor a scrubbed region is there, nobody has lost anything.
             reason = f"{self.path} {trouble}" if trouble == "is damaged" or self.is_inhabited() else ""
         elif (inode, born_ns) != (record.inode, record.born_ns):
             reason = "the probe file is not the one that was scrubbed: it has been made anew"
-        elif disk and record.identity[0] and disk != <bytes>record.identity:
-            reason = f"the disk is {disk.decode()}, and was {(<bytes>record.identity).decode()}"
+        elif any([known.get(label, value) != value for label, value in told.items()]):
+            reason = f"the disk is {spelt(told)}, and was {spelt(known)}"
         elif (record.start, record.length, record.block_bytes) != (self.start, length, self.block_bytes):
             reason = (f"the region was {record.length} bytes from {record.start} in blocks of {record.block_bytes}, "
                       f"and is {length} from {self.start} in blocks of {self.block_bytes}")
         if reason is None:
-            if disk:
-                record.identity = disk + bytes(IDENTITY_SIZE - len(disk))
+            self.keep_identity({**known, **told})
             if record.planned_unix > now + <uint64_t>max(self.every_s, <int64_t>1):
                 record.planned_unix = now  # the clock was ahead when that was written
             if record.plan.n != self.n:
@@ -153,7 +164,7 @@ cdef class Scrub:
         memcpy(&record.nonce, <const char *>random + 16, 8)
         memcpy(&record.plan.key, <const char *>random + 24, 8)
         record.inode, record.born_ns = inode, born_ns
-        record.identity = disk + bytes(IDENTITY_SIZE - len(disk))
+        self.keep_identity(told)
         record.start, record.length, record.block_bytes = self.start, length, self.block_bytes
         record.plan.n = self.n
         record.plan.base = record.cycle = 1
@@ -162,6 +173,11 @@ cdef class Scrub:
         error = self.state.save()
         if error:
             raise OSError(-error, os.strerror(-error))
+
+    cdef keep_identity(self, dict labels):
+        cdef bytes text = "\n".join([f"{label}={value}" for label, value in labels.items()]).encode()
+        memset(self.state.record.identity, 0, IDENTITY_SIZE)
+        memcpy(self.state.record.identity, <const char *>text, min(len(text), <size_t>IDENTITY_SIZE - 1))
 
     cdef bint is_inhabited(self):
         """Whether the first block of the region is a verified one: of an earlier scrub, most likely."""
@@ -243,7 +259,7 @@ cdef class Scrub:
             return
         self.mark(block)[0] |= <int>MARK_REWRITE
         self.has_found = True
-        self.note(io, &answer, expected)
+        self.findings.put(io, &answer, expected, self.scratch[0])
 
     cdef bint is_mix(self, const char *block, uint64_t offset, uint64_t older, uint64_t newer) noexcept nogil:
         """Whether every sector is of one of two generations: a write that the power cut."""
@@ -256,28 +272,6 @@ cdef class Scrub:
                 return False
             at += length
         return True
-
-    cdef void note(self, const io_u *io, const verdict *answer, uint64_t expected) noexcept nogil:
-        """Put a mismatch on the page."""
-        cdef uint64_t found = 0
-        cdef int kind
-        cdef mismatch_record *place
-        for kind in range(MISMATCH_COUNT):
-            found += slot_get(&self.page.mismatch[kind])
-        if found < <uint64_t>MISMATCHES_KEPT:
-            place = &self.page.mismatches[found]
-            place.offset = io.offset
-            place.length = io.block_length
-            place.first_byte = <int64_t>place.offset + answer.first_byte if answer.first_byte >= 0 else -1
-            place.kind = <uint64_t>answer.kind
-            place.expected = expected
-            place.found = answer.found
-            place.wrong_bits = answer.wrong_bits
-            place.found_offset = answer.found_offset
-            place.found_ns = now_ns(&self.page.clock)
-        slot_add(&self.page.mismatch[answer.kind], 1)
-        slot_add(&self.page.total_errors, 1)
-        slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
 
     cdef bint failed(self, const io_u *io, int error) noexcept nogil:
         """Book an I/O that returned an error. False: the disk has said more than that these sectors are bad."""

@@ -77,7 +77,7 @@ cdef struct verify_format:
     char label[LABEL_SIZE]  # whose unit it is, behind header and checksum
 
 
-cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t thread) except -1
+cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t begun_ns, uint16_t thread) except -1
 cdef void format_free(verify_format *self) noexcept
 
 cdef void stamp_unit(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,
@@ -118,10 +118,17 @@ cdef inline uint64_t offset_of(const char *unit, uint32_t header_size, uint64_t 
     return offset
 
 
-cdef inline void shift_unit(const verify_format *form, char *unit) noexcept nogil:
-    """Swap header and checksum with the data at verify_offset; done twice it changes nothing."""
+cdef inline uint32_t shifted_size(const verify_format *form, const char *unit) noexcept nogil:
+    """How long header and checksum are that stand at verify_offset; as we write them where there is no header."""
+    cdef uint32_t header_size = header_size_of(unit + form.shift) if form.shift else 0
+    if not header_size:
+        return form.header_size + form.sum.size
+    return header_size + checksum_for(form, header_size).size
+
+
+cdef inline void shift_unit(const verify_format *form, char *unit, uint32_t size) noexcept nogil:
+    """Swap so much of a unit, header and checksum, with the data at verify_offset; done twice it changes nothing."""
     cdef char kept[HEADER_MOST + FIELD_MOST]
-    cdef uint32_t size = form.header_size + form.sum.size
     if form.shift:
         memcpy(kept, unit, size)
         memcpy(unit, unit + form.shift, size)

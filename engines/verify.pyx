@@ -5,8 +5,6 @@ blocks: 24 bytes (fio 2.1.11, read only), 40 bytes (fio 2.2 to 3.40), 48 bytes (
 All fields are in the machine's own byte order, as fio has them.
 """
 
-import time
-
 from libc.string cimport memcmp, memcpy, memset
 
 from iovigil.engines.checksums cimport checksum_of, oldest_checksum_of
@@ -14,8 +12,17 @@ from iovigil.engines.pattern cimport lay_pattern, pattern_free, pattern_init
 from iovigil.engines.payload cimport fill
 
 
-cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t thread) except -1:
-    """Raises MemoryError, and OSError where a library that a checksum needs cannot be loaded."""
+cdef enum:
+    NS_PER_S = 1000000000
+    SAMPLE = 8  # bytes of the data that are compared with what the seed makes
+    FILL_STRIDE = 64  # the start of a fill is the same, however long it is, but for the last of these
+
+
+cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t begun_ns, uint16_t thread) except -1:
+    """`begun_ns` is when the run began, since the epoch.
+
+    Raises MemoryError, and ValueError where a checksum is not to be had.
+    """
     cdef bint is_current = options["verify_header"] == "fio-3.41"
     name = options["verify"]
     text, places = options["verify_pattern"]
@@ -28,13 +35,14 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint16_t
         if name == "sha512":
             checksum_of(name, not is_current, &self.other)
             self.is_loose = not is_current
+        elif name in ("crc7", "crc16"):
+            self.is_loose = True
         oldest_checksum_of(name, &self.early)
         self.shift = options["verify_offset"]
     self.is_patterned = name == "pattern" or (name == "pattern_hdr" and text != b"")
     pattern_init(&self.pattern, text, places, options["verify_pattern_interval"])
-    now = time.time_ns()
-    self.time_s = <uint32_t>(now // 1_000_000_000)
-    self.time_ns = <uint32_t>(now % 1_000_000_000)
+    self.time_s = <uint32_t>(begun_ns // NS_PER_S)
+    self.time_ns = <uint32_t>(begun_ns % NS_PER_S)
     self.nonce = nonce
     self.thread = thread
     return 0
@@ -84,7 +92,7 @@ cdef void stamp_unit(const verify_format *form, char *unit, uint32_t length, uin
         memcpy(unit + data_at, form.label, LABEL_SIZE)
     if form.sum.compute != NULL:
         form.sum.compute(unit + data_at, length - data_at, unit + size)
-    shift_unit(form, unit)
+    shift_unit(form, unit, data_at)
 
 
 cdef inline bint has_good_crc(const char *unit, uint32_t header_size) noexcept nogil:
@@ -109,7 +117,7 @@ cdef uint32_t header_size_of(const char *unit) noexcept nogil:
     return 0
 
 
-cdef inline const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
+cdef const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil:
     return &form.early if header_size == sizeof(header_24) else &form.sum
 
 
@@ -176,7 +184,7 @@ cdef int64_t first_not_zero(const char *unit, uint32_t length) noexcept nogil:
 
 cdef inline bint is_good_straight(const verify_format *form, const char *unit, uint32_t length, uint64_t offset,
                                   uint64_t at, uint64_t numberio, char *scratch) noexcept nogil:
-    cdef uint32_t header_size = 0, data_at = 0
+    cdef uint32_t header_size = 0, data_at = 0, tested_at
     if form.header_size:
         header_size = header_size_of(unit)
         if (not header_size or not is_of_type(form, unit, header_size)
@@ -191,6 +199,14 @@ cdef inline bint is_good_straight(const verify_format *form, const char *unit, u
             return False
         if numberio and not is_write(form, unit, header_size, offset, numberio):
             return False
+        if numberio and not form.is_loose and not form.pattern.length:
+            # Checksum and data may be whole and another write's, behind this one's header.
+            tested_at = data_at + LABEL_SIZE
+            if tested_at + SAMPLE <= length // FILL_STRIDE * FILL_STRIDE:
+                fill(scratch, (tested_at + SAMPLE + FILL_STRIDE - 1) // FILL_STRIDE * FILL_STRIDE,
+                     seed_for(form, numberio, offset))
+                if memcmp(scratch + tested_at, unit + tested_at, SAMPLE):
+                    return False
     if form.is_patterned or (form.is_loose and numberio):
         fill_unit(form, scratch, length, offset, at, seed_for(form, numberio, offset))
         return memcmp(scratch + data_at, unit + data_at, length - data_at) == 0
@@ -205,9 +221,11 @@ cdef bint is_good_unit(const verify_format *form, char *unit, uint32_t length, u
     itself is the same afterwards.
     """
     cdef bint is_good
+    cdef uint32_t shifted
     if form.is_null:
         return True
-    shift_unit(form, unit)
+    shifted = shifted_size(form, unit)
+    shift_unit(form, unit, shifted)
     is_good = is_good_straight(form, unit, length, offset, at, numberio, scratch)
-    shift_unit(form, unit)
+    shift_unit(form, unit, shifted)
     return is_good

@@ -13,7 +13,10 @@ readonly python=${PYTHON:-$([ -x /usr/bin/python3 ] && echo /usr/bin/python3 || 
 readonly venv=.venv
 readonly log=build/setup-$profile.log
 
-run_packages=(python3 python3-venv python3-dev gcc libc6-dev pkg-config liburing-dev libisal-dev libsystemd-dev curl)
+run_packages=(
+    python3 python3-venv python3-dev gcc libc6-dev pkg-config liburing-dev libisal-dev libxxhash-dev libssl-dev
+    libsystemd-dev curl
+)
 test_packages=(
     procps kmod fio e2fsprogs util-linux mount fuse3 libfuse3-dev shellcheck systemd systemd-container mmdebstrap
 )

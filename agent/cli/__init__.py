@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "run": ("iovigil.agent.cli.run", "run one job on one target, from options in fio's spelling"),
     "check-config": ("iovigil.agent.cli.check_config", "say what is wrong with a configuration, or what it would do"),
     "disks": ("iovigil.agent.cli.disks", "list this host's disks and what may be done to them"),
+    "mismatches": ("iovigil.agent.cli.mismatches", "show the last blocks that failed verification"),
 }
 
 EXIT_ERROR: Final = 1

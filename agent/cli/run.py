@@ -181,8 +181,9 @@ class Conduct:
             if job.warning:
                 complain(f"{job.plan.name}: {job.warning}")
             for message in job.run.messages:
-                # The message of the result repeats what the child said last.
-                if not result.message or result.message not in message:
+                # The message of the result repeats what the child said last, or says it better.
+                is_said = result.message in message or message.startswith("error: data corruption:")
+                if not (result.message and is_said):
                     print(message, file=sys.stderr)
             # Results that go elsewhere leave a person at the terminal, or in a log, without a word.
             if result.failure is not None and not ("normal" in self.formats() and not self.command.output):

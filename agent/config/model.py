@@ -11,7 +11,7 @@ from iovigil.agent.config.kinds import Kind
 from iovigil.engines.options import JobOptions
 
 DEFAULT_REWRITE: Final = 10.0
-PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False)
+PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False, verify_state_save=False)
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
 
 

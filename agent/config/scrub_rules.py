@@ -85,8 +85,9 @@ def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> N
         section.refuse(
             "period",
             f"{spell_time(int(scrub.period_s * SECOND_US))} cannot be met on disk {disk.name}: a run would have to "
-            f"move {spell_rate(asked.needed_bytes_per_s)} for its runtime of {spell_time(options.runtime)}, and its rate "
-            f"is {spell_rate(asked.rate_bytes_per_s)}; a longer period or runtime, a shorter every or a higher rate helps",
+            f"move {spell_rate(asked.needed_bytes_per_s)} for its runtime of {spell_time(options.runtime)}, and its "
+            f"rate is {spell_rate(asked.rate_bytes_per_s)}; a longer period or runtime, a shorter every or a higher "
+            "rate helps",
         )
 
 

@@ -28,6 +28,7 @@ DIFFERENCES: Final[Sequence[tuple[str, str]]] = (
     ("Checks without data", "`verify` with `ioengine=null` fails, for nothing is kept; fio says that all was well."),
     ("Checks after trims", "`verify_only` excludes `trim_percentage`."),
     ("Distributions", "`random_distribution` takes one distribution for reads, writes and trims."),
+    ("State files", "Not saved by `verify_only`, nor before anything is written; `verify_header` chooses the version."),
     ("Random offsets", "`random_generator=auto` visits each block once without a map; its offsets are not fio's."),
 )  # fmt: skip
 
@@ -75,6 +76,7 @@ OURS: Final = "ours"
 NOT_YET: Final = "not yet: verify formats are not supported yet"
 WORKLOAD: Final = "system/test_acceptance_fio_workload.py"
 VERIFY: Final = "system/test_acceptance_fio_verify.py"
+STATE: Final = "system/test_acceptance_fio_verify_state.py"
 LATENCY: Final = "system/test_acceptance_fio_latency.py"
 LOGS: Final = "system/test_acceptance_fio_logs.py"
 FLOW: Final = "system/test_acceptance_fio_flow.py"
@@ -143,7 +145,12 @@ ACCEPTANCE: Final[Sequence[AcceptanceRow]] = tuple(AcceptanceRow(*row) for row i
     ("Counts of verifying jobs are the same as fio's", f"{VERIFY}::test_both_count_as_much"),
     ("Patterns from a file, patterns of several parts", "", NOT_YET),
     ("Other checksums than crc32c", "", NOT_YET),
-    ("`verify_state_save`, `verify_state_load`", "", NOT_YET),
+    ("A reader checks what the state file tells of: one file; four files, libaio, `loops`",
+     f"{VERIFY}::test_a_reader_checks_what_the_state_file_tells_of"),
+    ("A job that was cut short leaves a state file, and no more than it tells of is checked",
+     f"{STATE}::test_a_job_that_was_cut_short_is_checked_as_far_as_it_came"),
+    ("Either loads the state files that the other saved", f"{STATE}::test_either_loads_what_the_other_saved"),
+    ("`verify_policy=fsynced`", f"{STATE}::test_what_no_fsync_has_followed_is_not_vouched_for", OURS),
     # Latencies.
     ("Mean slat + mean clat = mean lat",
      f"{LATENCY}::test_the_means_of_submission_and_completion_make_that_of_the_whole",

@@ -8,7 +8,7 @@ from typing import Final
 from iovigil.agent.fio.groups import added
 from iovigil.agent.ledger import Failure, RunResult
 from iovigil.engines.latency import Histogram
-from iovigil.engines.stats import Counter, Mismatch, RateSamples, StatsPage
+from iovigil.engines.stats import Counter, RateSamples, StatsPage
 
 Directions = tuple[int, ...]
 """Directions of data that are shown as one."""
@@ -89,11 +89,6 @@ def verified_bytes(page: StatsPage) -> int:
     return total(page, Counter.VERIFIED_BYTES, MIXED)
 
 
-def mismatches(page: StatsPage) -> dict[str, int]:
-    """{kind: blocks}, every kind, also those that did not occur."""
-    return {name_of(kind): page.mismatch(kind) for kind in Mismatch}
-
-
 def errors(page: StatsPage) -> dict[str, dict[str, int]]:
     """{direction: {name of errno: I/Os}}, without the directions that had none."""
     found = {
@@ -104,7 +99,7 @@ def errors(page: StatsPage) -> dict[str, dict[str, int]]:
 
 
 def name_of(member: enum.Enum) -> str:
-    """How outputs spell a run state or a kind of mismatch."""
+    """How outputs spell a run state."""
     return str(member.name).lower()
 
 

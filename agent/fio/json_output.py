@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import iovigil
+from iovigil.agent import mismatch_text
 from iovigil.agent.fio import figures
 from iovigil.agent.fio.figures import DIRECTIONS, MIXED, SYNC, Directions
 from iovigil.agent.fio.groups import Entry, reported
 from iovigil.agent.ledger import RunResult
 from iovigil.engines.latency import Histogram
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import Counter, Latency, StatsPage
+from iovigil.engines.stats import Counter, Latency, MismatchRecord, StatsPage
 
 LADDER: Final = (2, 4, 10, 20, 50, 100, 250, 500, 750, 1000)
 NS_PER_UNIT: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000}
@@ -206,10 +207,8 @@ def additions(entry: Entry) -> Json:
         "signal": result.signal,
         "verified_bytes": figures.verified_bytes(page),
         "unverified_bytes": page.unverified_bytes,
-        "mismatches": figures.mismatches(page),
-        "first_mismatches": [
-            {**record._asdict(), "kind": figures.name_of(record.kind)} for record in page.mismatches()
-        ],
+        "mismatches": mismatch_text.counts(page),
+        "first_mismatches": [mismatch(record, result) for record in page.mismatches()],
         "errors": figures.errors(page),
     }
     if any(options.rate) or any(options.rate_iops):
@@ -223,6 +222,17 @@ def additions(entry: Entry) -> Json:
         added["jobs"] = len(entry.members)
         added["failed_jobs"] = [outcome(member) for member in entry.members if member.failure is not None]
     return added
+
+
+def mismatch(record: MismatchRecord, result: RunResult) -> Json:
+    """A bad block by name, what is not known as null, and a line for people; docs/mismatches.md has the names."""
+    ended_ns = result.page.ended_ns
+    found_unix = result.ended_unix - (ended_ns - record.found_ns) / 1e9 if record.found_ns and ended_ns else None
+    return {
+        **mismatch_text.values(record),
+        "found_unix": round(found_unix, 3) if found_unix is not None else None,
+        "text": mismatch_text.describe(record),
+    }
 
 
 def outcome(result: RunResult) -> Json:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from iovigil.agent import mismatch_text
 from iovigil.agent.fio import figures
 from iovigil.agent.fio.figures import DIRECTIONS, MIXED, SYNC, Directions
 from iovigil.agent.fio.groups import Entry, reported
@@ -11,7 +12,7 @@ from iovigil.agent.ledger import Failure, RunResult
 from iovigil.agent.steady_state import SteadyState
 from iovigil.engines.latency import Histogram
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import Counter, Latency, MismatchRecord, StatsPage
+from iovigil.engines.stats import Counter, Latency, StatsPage
 
 COLUMNS: Final = 80
 LABEL_WIDTH: Final = 10
@@ -176,29 +177,16 @@ def cpu(page: StatsPage) -> str:
 def verification(page: StatsPage) -> Iterator[str]:
     """What was read back and checked, and what was wrong with it."""
     checked, unchecked = figures.verified_bytes(page), page.unverified_bytes
-    wrong = {kind: n for kind, n in figures.mismatches(page).items() if n}
+    wrong = {kind: n for kind, n in mismatch_text.counts(page).items() if n}
     if checked or unchecked or wrong:
         yield from wrapped("verify", f"{amount(checked)} checked{'' if wrong else ', no mismatch'}")
     if wrong:
-        blocks = sum(wrong.values())
-        kinds = ", ".join(f"{n} {kind}" for kind, n in wrong.items())
-        yield from wrapped("", f"DATA CORRUPTION in {blocks} {'block' if blocks == 1 else 'blocks'}: {kinds}")
+        yield from wrapped("", f"DATA CORRUPTION in {mismatch_text.in_words(wrong)}")
         records = page.mismatches()
         for record in records:
-            yield from wrapped("", mismatch(record))
-        if blocks > len(records):
-            yield from wrapped("", f"and {blocks - len(records)} more")
-
-
-def mismatch(record: MismatchRecord) -> str:
-    parts = [f"{figures.name_of(record.kind)} at offset {record.offset}, {amount(record.length)}"]
-    if record.first_byte >= 0:
-        parts.append(f"first wrong byte at {record.first_byte}")
-    if record.expected:
-        parts.append(f"write {record.expected} expected, {record.found} found")
-    elif record.found:
-        parts.append(f"by its header of write {record.found}")
-    return "; ".join(parts)
+            yield from wrapped("", mismatch_text.describe(record).removeprefix("data corruption: "))
+        if (more := sum(wrong.values()) - len(records)) > 0:
+            yield from wrapped("", f"and {more} more")
 
 
 def warnings(result: RunResult) -> Iterator[str]:
@@ -224,6 +212,8 @@ def cause(result: RunResult) -> str:
     if result.failure is None:
         return ""
     words = FAILURE_WORDS[result.failure]
+    if result.message.startswith(words):
+        return result.message
     return f"{words}: {result.message}" if result.message else words
 
 

@@ -1,4 +1,4 @@
-"""The last run's measurements: exact latency quantiles and rates, for alerts that buckets are too coarse for."""
+"""The last run's measurements: exact quantiles and rates, for alerts buckets are too coarse for; not of scrubs."""
 
 from iovigil.agent.ledger import ProbeEntry
 from iovigil.agent.metrics.family import Family
@@ -28,7 +28,9 @@ LAST_RUN_IOS_PER_SECOND = Family("gauge", "iovigil_last_run_ios_per_second", "I/
 
 
 def fill(scrape: Scrape, entry: ProbeEntry) -> None:
-    if entry.last is None:
+    # What a scrub reaches follows its schedule, and its first cycle is another workload than all later ones: an alert
+    # that compares a week with the next would be about that.
+    if entry.last is None or entry.scrub is not None:
         return
     page = entry.last.page
     for ddir in transfers(entry.last.options):

@@ -33,7 +33,7 @@ def fill(scrape: Scrape, entry: ProbeEntry, disk: DiskEntry | None) -> None:
         str(options.iodepth),
         entry.engine,
         disk.target if disk else "",
-        options.verify,
+        "crc32c" if entry.scrub else options.verify,
     )
     scrape.add(INTERVAL, entry.interval_s, entry.disk, entry.probe)
     scrape.add(TIMEOUT, entry.timeout_s, entry.disk, entry.probe)

@@ -13,6 +13,7 @@ from iovigil.agent.run import Run, Tools
 from iovigil.agent.session.gate import Gate
 from iovigil.agent.session.plan import PlannedJob
 from iovigil.agent.steady_state import SteadyState
+from iovigil.agent.write_logs import WriteLog
 from iovigil.engines.flow import FlowPage
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import StatsPage
@@ -32,13 +33,22 @@ class FlowPlace(NamedTuple):
     place: int
 
 
+class LogShare(NamedTuple):
+    """A job's share of the write log of all that write to the same blocks."""
+
+    log: WriteLog
+    place: int
+    sharers: int
+
+
 class SessionJob:
     """A planned job and how far it is."""
 
-    def __init__(self, plan: PlannedJob, tools: Tools) -> None:
+    def __init__(self, plan: PlannedJob, tools: Tools, aux_path: str = "") -> None:
         options = plan.options
         target = plan.targets[0]["path"] if plan.targets else options.ioengine
         self.plan = plan
+        self.aux_path = aux_path
         self.phase = Phase.WAITING
         self.result: RunResult | None = None
         self.steady: SteadyState | None = None
@@ -57,6 +67,7 @@ class SessionJob:
             engine=options.ioengine,
         )
         self.flow: FlowPlace | None = None
+        self.log_share: LogShare | None = None
         disk = DiskSettings(name=target, file=target, size=sum(wanted["create_size"] for wanted in plan.targets))
         self.run = Run(disk, self.entry, tools, make_order=self.order, is_released=False)
 
@@ -68,11 +79,19 @@ class SessionJob:
             self.plan.layout_s,
             number=self.plan.number,
             names=self.plan.names,
+            state_directory=self.aux_path,
             flow=(self.flow.page.fileno(), self.flow.place) if self.flow is not None else None,
+            write_log=(
+                self.log_share.log.told(self.log_share.place, self.log_share.sharers)
+                if self.log_share is not None
+                else None
+            ),
         )
         fds = {"gate": self.gate.fd} if self.gate is not None else {}
         if self.flow is not None:
             fds["flow"] = self.flow.page.fileno()
+        if self.log_share is not None:
+            fds["write_log"] = self.log_share.log.fd
         return {**told, "purpose": purpose, "extra_fds": fds}
 
     @property
@@ -139,3 +158,41 @@ def join_flows(jobs: Sequence[SessionJob]) -> None:
         page = FlowPage.create(len(together))
         for place, job in enumerate(together):
             job.flow = FlowPlace(page, place)
+
+
+def share_write_logs(jobs: Sequence[SessionJob]) -> None:
+    """Give clones that write to the same blocks one log: each would take the others' writes for corruption.
+
+    Jobs of several sections that overlap are warned: what one has yet to check the other may write again.
+    Raises OSError.
+    """
+    writers = [job for job in jobs if job.options.verify != "none" and job.options.does_write and job.plan.paths]
+    groups: dict[tuple[JobOptions, tuple[str, ...]], list[SessionJob]] = {}
+    for job in writers:
+        groups.setdefault((job.options, job.plan.paths), []).append(job)
+    for together in groups.values():
+        if len(together) > 1:
+            log = WriteLog.create()
+            for place, job in enumerate(together):
+                job.log_share = LogShare(log, place, len(together))
+    for index, job in enumerate(writers):
+        for other in writers[:index]:
+            if other.options.name != job.options.name and may_overlap(other.plan, job.plan):
+                job.warning = (
+                    f"writes to what {other.options.name} writes to at the same time, and both verify: one will find "
+                    "the blocks of the other; put stonewall between them, or give each its offset and size"
+                )
+
+
+def may_overlap(first: PlannedJob, second: PlannedJob) -> bool:
+    """Whether two jobs may write to the same bytes at the same time."""
+    if first.group != second.group or not {*first.paths} & {*second.paths}:
+        return False
+    if second.options.wait_for or min(first.options.size, first.options.offset) < 0 or not first.options.size:
+        return not second.options.wait_for
+    if min(second.options.size, second.options.offset) < 0 or not second.options.size:
+        return True
+    return (
+        first.options.offset < second.options.offset + second.options.size
+        and second.options.offset < first.options.offset + first.options.size
+    )

@@ -12,7 +12,7 @@ from iovigil.agent.ledger import Failure, RunResult
 from iovigil.agent.run import Patience, Tools
 from iovigil.agent.session.errand import errand
 from iovigil.agent.session.gate import Gate
-from iovigil.agent.session.job import Phase, SessionJob, join_flows
+from iovigil.agent.session.job import Phase, SessionJob, join_flows, share_write_logs
 from iovigil.agent.session.plan import PlannedJob
 from iovigil.agent.session.steadiness import Watch, totals, watches
 from iovigil.agent.shell_hooks import HookError, output_path, run_hook
@@ -49,8 +49,9 @@ class Session:
         hook: Hook = run_hook,
         aux_path: str = "",
     ) -> None:
-        self.jobs = tuple(SessionJob(plan, tools) for plan in plans)
+        self.jobs = tuple(SessionJob(plan, tools, aux_path) for plan in plans)
         join_flows(self.jobs)
+        share_write_logs(self.jobs)
         self.is_interrupted = False
         self._tools = tools
         self._hook = hook

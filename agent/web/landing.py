@@ -72,11 +72,18 @@ def cells(entry: ProbeEntry, disk: DiskEntry | None, now_unix: float) -> Iterato
     yield cell(entry.probe)
     yield cell(state, "bad" if state in ("stuck", "absent") else "")
     if entry.last is None:
-        yield cell("never") + cell("") + cell("", "message")
+        yield cell("never") + cell("") + cell(memory(entry, now_unix), "message")
         return
     yield cell(f"{duration(now_unix - entry.last.ended_unix)} ago")
     yield cell("ok", "good") if entry.last.failure is None else cell(entry.last.failure, "bad")
-    yield cell(entry.last.message, "message")
+    yield cell(entry.last.message or memory(entry, now_unix), "message")
+
+
+def memory(entry: ProbeEntry, now_unix: float) -> str:
+    """What a good run since then does not undo."""
+    if not entry.last_mismatch_unix:
+        return ""
+    return f"data corruption was found {duration(now_unix - entry.last_mismatch_unix)} ago"
 
 
 def state_of(entry: ProbeEntry, disk: DiskEntry | None) -> str:

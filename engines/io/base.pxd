@@ -8,7 +8,7 @@ from iovigil.engines.target cimport TargetFiles, target_file
 cdef extern from *:
     """
     /* In every compiled engine: tests/unit/test_engine_layout.py has the number, loading.py compares. */
-    static const char iovigil_layout[] __attribute__((used)) = "iovigil-layout:a94fb711";
+    static const char iovigil_layout[] __attribute__((used)) = "iovigil-layout:6ae55e9f";
     """
 
 

@@ -40,7 +40,7 @@ class WatchedDisk(Disk):
         self.state = os.pread(state_fd, STATE_BYTES, 0).ljust(STATE_BYTES, b"\0")
         self.events: list[Event] = []
         self.errors: dict[tuple[int, int], int] = {}
-        """errno for I/Os of a direction at an offset."""
+        """errno for I/Os of a direction at an offset; of a synchronous disk only, where it is not the engine's own."""
 
     def note_state(self) -> None:
         state = os.pread(self.state_fd, STATE_BYTES, 0).ljust(STATE_BYTES, b"\0")
@@ -111,7 +111,7 @@ def scrub(disk: WatchedDisk, options: dict[str, Any] | None = None, block: int =
     page = StatsPage.create()
     page.release()
     order = order_of(disk.state_fd, **changes)
-    job = Job(read_options(wanted).native(), page, disk.files, 1, None, (), disk.location, order)
+    job = Job(read_options(wanted).native(), page, disk.files, 1, None, (), disk.location, scrub=order)
     job.run()
     disk.note_state()
     assert not disk.faults

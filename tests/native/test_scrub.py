@@ -351,10 +351,9 @@ def test_an_error_that_is_none_of_a_sector_ends_the_run(disk: WatchedDisk) -> No
 
 
 def test_a_flush_that_failed_does_not_pass_its_window(disk: WatchedDisk) -> None:
-    scrub(disk)
+    scrub(disk, n=1)
     disk.errors[4, 0] = errno.EIO
     ran = scrub(disk, n=1)
-    ran = scrub(disk, n=1) if not ran.page.error else ran
     assert ran.page.error == errno.EIO
     state = states(disk.state_fd)
     assert (state["cursor"], state["window_end"]) == (0, WINDOW)
@@ -417,22 +416,25 @@ def test_a_lost_state_begins_the_region_anew(disk: WatchedDisk) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "block", "why"),
-    [({"identity": "serial B"}, BLOCK, "the disk is serial B, and was serial A"), ({}, 2 * BLOCK, "in blocks of 4096")],
+    [({"identity": "serial=B"}, BLOCK, "the disk is serial B, and was serial A"), ({}, 2 * BLOCK, "in blocks of 4096")],
 )
 def test_another_disk_or_block_size_begins_the_region_anew(
     disk: WatchedDisk, changes: dict[str, Any], block: int, why: str
 ) -> None:
-    scrub(disk, identity="serial A", cycles=3)
-    changed = scrub(disk, block=block, **{"identity": "serial A", **changes})
+    scrub(disk, identity="serial=A", cycles=3)
+    changed = scrub(disk, block=block, **{"identity": "serial=A", **changes})
     assert why in changed.notes[0]
     assert changed.figures.cycles_completed == 1
-    assert not scrub(disk, block=block, cycles=3, **{"identity": "serial A", **changes}).wrong
+    assert not scrub(disk, block=block, cycles=3, **{"identity": "serial=A", **changes}).wrong
 
 
 def test_a_disk_that_does_not_tell_its_identity_now_is_the_same(disk: WatchedDisk) -> None:
-    scrub(disk, identity="serial A")
+    scrub(disk, identity="serial=A")
     assert not scrub(disk, identity="").notes
-    assert not scrub(disk, identity="serial A").notes
+    assert not scrub(disk, identity="wwn=W").notes
+    assert not scrub(disk, identity="serial=A\nwwn=W").notes
+    assert states(disk.state_fd)["identity"] == b"serial=A\nwwn=W"
+    assert "the disk is wwn V, and was serial A, wwn W" in scrub(disk, identity="wwn=V").notes[0]
 
 
 def test_without_a_place_for_the_state_nothing_is_written(disk: WatchedDisk) -> None:
@@ -547,6 +549,41 @@ def test_nor_does_a_second_loss_while_the_first_is_made_good() -> None:
                 data, state = after_the_cut(data, state, disk.events, dice.randrange(len(disk.events) + 1), dice)
         ran, _ = go_on(data, state, 2, 1)
         assert not ran.page.error, ran.page.text
+
+
+def test_nor_does_one_while_the_share_changes() -> None:
+    dice = random.Random(11)
+    with state_file() as fd:
+        contents = bytes(REGION)
+        disk = WatchedDisk(contents, fd, iodepth=3, whims=1)
+        for n in (3, 3, 2, 2, 2, 5, 5, 5):
+            assert not scrub(disk, n=n).wrong
+    for cut in range(len(disk.events) + 1):
+        data, state = after_the_cut(contents, bytes(STATE_BYTES), disk.events, cut, dice)
+        ran, _ = go_on(data, state, dice.choice((2, 3, 5)), dice.randrange(5), cycles=3)
+        assert not ran.page.error, (cut, ran.page.text)
+
+
+def test_after_a_cut_while_damage_is_mended_nothing_else_is_reported() -> None:
+    dice = random.Random(12)
+    with state_file() as fd:
+        disk = WatchedDisk(bytes(REGION), fd)
+        scrub(disk, cycles=4)
+        damaged = [5, 6, 17]
+        for block in damaged:
+            put(disk, block, os.urandom(BLOCK))
+        disk.errors[READ, 11 * BLOCK] = errno.EIO
+        contents, state_before = bytes(disk.contents[0]), os.pread(fd, STATE_BYTES, 0)
+        disk.events.clear()
+        first = scrub(disk, cycles=2)
+        assert first.wrong == 3
+        assert first.page.errors(READ) == {errno.EIO: 2}
+    for cut in range(len(disk.events) + 1):
+        data, state = after_the_cut(contents, state_before, disk.events, cut, dice)
+        ran, _ = go_on(data, state, 3, dice.randrange(5))
+        found = [record.offset // BLOCK for record in ran.mismatches]
+        assert len({*found}) == len(found)
+        assert {*found} <= {*damaged}
 
 
 def test_what_is_lost_outside_the_window_is_found_after_every_cut() -> None:

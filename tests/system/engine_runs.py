@@ -15,6 +15,7 @@ from processes import wait_until
 from iovigil.agent import order
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.worker import LAUNCHER, Exit, Worker
+from iovigil.agent.write_logs import WriteLog
 from iovigil.engines.clock import Clock
 from iovigil.engines.options import JobOptions
 from iovigil.engines.spelling import parse_options
@@ -121,12 +122,13 @@ def running(
     target_size: int = 0,
     limits: Mapping[str, int] | None = None,
     options: JobOptions | None = None,
+    write_log: WriteLog | None = None,
     **written: object,
 ) -> Iterator[RunningJob]:
     """A job on a file, a device or nothing; killed when the block is left."""
     options = options or job_options(**written)
     disk = DiskSettings(name="disk", file=str(path or "/none"), size=target_size)
-    ordered: dict[str, Any] = order.order(disk, options, options.ioengine, is_probe_file=False)
+    ordered: dict[str, Any] = order.order(disk, options, options.ioengine, is_probe_file=False, write_log=write_log)
     ordered["limits"] = {**ordered["limits"], **(limits or {})}
     page = StatsPage.create()
     page.calibrate(CLOCK.source())

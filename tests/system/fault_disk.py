@@ -29,6 +29,8 @@ class FaultDisk:
         self.path = mountpoint / "disk"
         self.backing = backing
         """The data as it really is, past all faults."""
+        self.intended = backing.with_name(f"{backing.name}-intended")
+        """The data as they were written and would be on a good disk."""
         self.size = backing.stat().st_size
         self._control = control
         self._replies = control.makefile("r")
@@ -59,13 +61,29 @@ class FaultDisk:
     def delay(self, delay_s: float, offset: int = 0, length: int | None = None, operation: str = "any") -> None:
         self._add(operation, "delay", offset, length, delay_s=delay_s)
 
-    def flip(self, offset: int, bit: int = 0) -> None:
-        """Turn one bit of one byte over in everything read; what is stored stays right."""
-        self._add("read", "flip", offset, 1, bit=bit)
+    def flip(self, offset: int, bit: int = 0, operation: str = "read") -> None:
+        """Turn one bit of one byte over: in everything read, what is stored stays right; or in everything written."""
+        self._add(operation, "flip", offset, 1, bit=bit)
 
-    def drop_writes(self, offset: int = 0, length: int | None = None) -> None:
-        """Say that it is written, and write nothing."""
-        self._add("write", "drop", offset, length)
+    def zero(self, offset: int, length: int, operation: str = "read") -> None:
+        """Put zeroes in the place of what is read or written."""
+        self._add(operation, "zero", offset, length)
+
+    def drop_writes(self, offset: int = 0, length: int | None = None, skip: int = 0) -> None:
+        """Say that it is written, and write nothing; the first so many requests are good ones."""
+        self._add("write", "drop", offset, length, skip=skip)
+
+    def tear(self, offset: int, length: int, keep: int) -> None:
+        """Write no more than the first so many bytes of the range, and say that all of it is written."""
+        self.drop_writes(offset + keep, length - keep)
+
+    def misdirect(self, offset: int, length: int, to: int, operation: str = "write") -> None:
+        """Read or write elsewhere, and say nothing. A stray write is there at once, and once more at the next sync."""
+        self._add(operation, "misdirect", offset, length, to=to)
+
+    def age(self, offset: int, length: int, operation: str = "read") -> None:
+        """Have what is there now come back: at every read; or at the next sync for good, as a lost cache does."""
+        self._add(operation, "age", offset, length)
 
     def shorten(self, most: int, offset: int = 0, length: int | None = None, operation: str = "any") -> None:
         """Transfer no more than so many bytes of a request, and say so."""

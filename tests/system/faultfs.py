@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mfusepy
@@ -30,18 +30,31 @@ class Rule:
     offset: int
     length: int
     action: str
-    """error, delay, flip, drop, short or hang."""
+    """error, delay, short, hang; of data: flip, zero, drop, misdirect, age."""
     errno: int = errno.EIO
     delay_s: float = 0.0
     bit: int = 0
     most: int = 0
     """Bytes that a short transfer ends after."""
+    to: int = 0
+    """Where a misdirected range begins."""
+    skip: int = 0
+    """Requests that are let pass before the rule takes effect."""
     hits: int = 0
+    old: bytes = b""
+    """What an aged range held when the rule was made."""
+    strays: dict[int, bytes] = field(default_factory=dict)
+    """Misdirected writes since the last sync, by the offset that they went to."""
 
     def matches(self, operation: str, offset: int, length: int) -> bool:
         return self.operation in (operation, "any") and (
             operation == "sync" or (offset < self.offset + self.length and self.offset < offset + length)
         )
+
+    def span(self, offset: int, length: int) -> slice:
+        """The part of the request's data that is in the range: the kernel may have put blocks beside it in as well."""
+        start = min(max(self.offset - offset, 0), length)
+        return slice(start, max(min(self.offset + self.length - offset, length), start))
 
 
 class Faults:
@@ -77,6 +90,7 @@ class Faults:
             met = [rule for rule in self._rules if rule.matches(operation, offset, length)]
             for rule in met:
                 rule.hits += 1
+            met = [rule for rule in met if rule.hits > rule.skip]
             if any(rule.action == "hang" for rule in met):
                 self._hung += 1
                 self._lock.wait_for(lambda: not any(rule in self._rules for rule in met if rule.action == "hang"))
@@ -86,7 +100,15 @@ class Faults:
                 time.sleep(rule.delay_s)
             elif rule.action == "error":
                 raise mfusepy.FuseOSError(rule.errno)
-        return [rule for rule in met if rule.action in ("flip", "drop", "short")]
+        return [rule for rule in met if rule.action not in ("hang", "delay", "error")]
+
+    def strays(self) -> dict[int, bytes]:
+        """Take the writes that went astray since the last call."""
+        with self._lock:
+            taken = {at: data for rule in self._rules for at, data in rule.strays.items()}
+            for rule in self._rules:
+                rule.strays.clear()
+            return taken
 
 
 class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has no types
@@ -96,6 +118,8 @@ class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has n
 
     def __init__(self, backing_path: str, faults: Faults, control: socket.socket) -> None:
         self._backing_fd = os.open(backing_path, os.O_RDWR)
+        # The data as they would be on a good disk.
+        self._intended_fd = os.open(f"{backing_path}-intended", os.O_RDWR | os.O_CREAT, 0o600)
         self._size = os.fstat(self._backing_fd).st_size
         self._faults = faults
         self._control = control
@@ -123,8 +147,17 @@ class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has n
         met = self._faults.meet("read", offset, size)
         data = bytearray(os.pread(self._backing_fd, moved(met, size), offset))
         for rule in met:
-            if rule.action == "flip" and offset <= rule.offset < offset + len(data):
-                data[rule.offset - offset] ^= 1 << rule.bit
+            span = rule.span(offset, len(data))
+            place = offset + span.start - rule.offset
+            match rule.action:
+                case "flip" if span.stop > span.start:
+                    data[span.start] ^= 1 << rule.bit
+                case "zero":
+                    data[span] = bytes(span.stop - span.start)
+                case "misdirect":
+                    data[span] = os.pread(self._backing_fd, span.stop - span.start, rule.to + place)
+                case "age":
+                    data[span] = rule.old[place : place + span.stop - span.start]
         return bytes(data)
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:  # noqa: ARG002
@@ -133,16 +166,33 @@ class FaultFilesystem(mfusepy.Operations):  # type: ignore[misc] # mfusepy has n
         if not room:
             raise mfusepy.FuseOSError(errno.ENOSPC)
         kept = bytearray(data[: min(moved(met, len(data)), room)])
+        os.pwrite(self._intended_fd, kept, offset)
+        strays = {}
         for rule in met:
-            if rule.action == "drop":
-                # The kernel may have put blocks beside the range into the same request.
-                start = min(max(rule.offset - offset, 0), len(kept))
-                end = min(rule.offset + rule.length - offset, len(kept))
-                kept[start:end] = os.pread(self._backing_fd, end - start, offset + start)
-        return os.pwrite(self._backing_fd, kept, offset)
+            span = rule.span(offset, len(kept))
+            match rule.action:
+                case "flip" if span.stop > span.start:
+                    kept[span.start] ^= 1 << rule.bit
+                case "zero":
+                    kept[span] = bytes(span.stop - span.start)
+                case "misdirect":
+                    strays[rule.to + offset + span.start - rule.offset] = bytes(kept[span])
+                    rule.strays.update(strays)
+            if rule.action in ("drop", "misdirect"):
+                kept[span] = os.pread(self._backing_fd, span.stop - span.start, offset + span.start)
+        written = os.pwrite(self._backing_fd, kept, offset)
+        for at, stray in strays.items():
+            os.pwrite(self._backing_fd, stray, at)
+        return written
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:  # noqa: ARG002
-        self._faults.meet("sync")  # nothing here has to outlive the machine
+        met = self._faults.meet("sync")  # nothing here has to outlive the machine
+        for rule in met:
+            if rule.action == "age":
+                os.pwrite(self._backing_fd, rule.old, rule.offset)
+        # A page cache writes in an order of its own: what went astray is what arrives last.
+        for at, stray in self._faults.strays().items():
+            os.pwrite(self._backing_fd, stray, at)
         return 0
 
 
@@ -151,7 +201,7 @@ def moved(met: list[Rule], size: int) -> int:
     return min([size, *(rule.most for rule in met if rule.action == "short")])
 
 
-def obey(control: socket.socket, faults: Faults, mountpoint: str) -> None:
+def obey(control: socket.socket, faults: Faults, backing_path: str, mountpoint: str) -> None:
     """Carry out commands until the test is gone; then take down what it left: loop devices, mount, hung requests."""
     loop_devices: list[str] = []
     with control.makefile("r") as commands:
@@ -159,7 +209,11 @@ def obey(control: socket.socket, faults: Faults, mountpoint: str) -> None:
             command = json.loads(line)
             match command.pop("do"):
                 case "add":
-                    faults.add(Rule(**command))
+                    rule = Rule(**command)
+                    if rule.action == "age":
+                        with open(backing_path, "rb") as backing:  # noqa: PTH123
+                            rule.old = os.pread(backing.fileno(), rule.length, rule.offset)
+                    faults.add(rule)
                 case "clear":
                     faults.clear()
                 case "release":
@@ -177,7 +231,7 @@ def main() -> None:
     backing_path, mountpoint, control_fd = sys.argv[1:]
     control = socket.socket(fileno=int(control_fd))
     faults = Faults()
-    threading.Thread(target=obey, args=(control, faults, mountpoint), daemon=True).start()
+    threading.Thread(target=obey, args=(control, faults, backing_path, mountpoint), daemon=True).start()
     mfusepy.FUSE(
         FaultFilesystem(backing_path, faults, control),
         mountpoint,

@@ -140,8 +140,9 @@ def test_one_flipped_bit_is_found_at_its_byte(verified: Verified, fault_disk: Fa
     agent.wait_for("verify_mismatches_total", kind=kind)
     agent.wait_for("run_failures_total", reason="verify")
     line = agent.wait_for_line("(verify)")
-    assert f"probe on faulty failed (verify): verify: {kind} mismatch at offset {block}, " in line
-    assert f"length {VERIFY_BS}, first wrong byte {block + byte}" in line
+    said = f"data corruption: block with a wrong {kind} at offset {block}, length {VERIFY_BS}: "
+    assert f"probe on faulty failed (verify): {said}" in line
+    assert f"; first wrong byte {block + byte} (byte {byte} of the block)" in line
     assert agent.value("verify_mismatches_total") == agent.value("verify_mismatches_total", kind=kind)
     assert agent.value("io_errors_total") == 0
 
@@ -160,6 +161,5 @@ def test_lost_writes_are_found_and_told_from_zeros(verified: Verified, fault_dis
     agent.wait_for("verify_mismatches_total", kind=kind)
     agent.wait_for("run_failures_total", reason="verify")
     assert agent.value("last_run_success") == 0
-    assert f"probe on faulty failed (verify): verify: {kind} mismatch at offset {7 * VERIFY_BS}, " in (
-        agent.wait_for_line(f"verify: {kind}")
-    )
+    said = f"data corruption: {kind} block at offset {7 * VERIFY_BS}, "
+    assert f"probe on faulty failed (verify): {said}" in agent.wait_for_line("(verify)")

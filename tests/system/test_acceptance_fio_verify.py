@@ -143,6 +143,21 @@ def test_a_check_is_repeated_by_every_loop(ours: Program) -> None:
     assert ours.run(job=f"{common}rw=read\nloops=2\n").job["read"]["io_kbytes"] == 8
 
 
+@pytest.mark.parametrize(
+    "shape",
+    ["filename=data\n", "filename=a:b:c:d\nioengine=libaio\niodepth=8\nloops=4\n"],
+    ids=["one file", "four files, libaio, loops"],
+)
+def test_a_reader_checks_what_the_state_file_tells_of(program: Program, shape: str) -> None:
+    common = f"[j]\n{shape}size=512k\nbs=4k\nverify=crc32c\n"
+    program.run(job=f"{common}rw=write\ndo_verify=0\nverify_state_save=1\n")
+    assert (program.directory / "local-j-0-verify.state").exists()
+    ran = program.run(job=f"{common}rw=read\nverify_state_load=1\n")
+    assert ran.job["error"] == 0
+    # fio 3.33 reads one loop of four.
+    assert ran.job["read"]["io_kbytes"] in (512, 2048)
+
+
 RWS = ["write", "readwrite", "randwrite", "randrw"]
 FORMS = {
     "plain": "",

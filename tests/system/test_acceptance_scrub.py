@@ -60,8 +60,12 @@ def test_rot_is_reported_once_by_kind_and_is_a_failure_of_verify(tmp_path: Path)
         os.close(fd)
         agent.wait_for("verify_mismatches_total", 1, kind="checksum", deadline_s=40)
         agent.wait_for("run_failures_total", 1, reason="verify")
-        line = agent.wait_for_line("checksum mismatch")
+        line = agent.wait_for_line("wrong checksum on disk data0")
         assert f"offset {100 * BLOCK}" in line
+        assert "1 wrong bit" in line
+        [received] = tmp_path.rglob(f"dumps/data0.{100 * BLOCK}.*.received")
+        found, wanted = received.read_bytes(), received.with_suffix(".expected").read_bytes()
+        assert [at for at in range(BLOCK) if found[at] != wanted[at]] == [5000]
         cycles = agent.value("scrub_cycles_total")
         agent.wait_for("scrub_cycles_total", cycles + 2, deadline_s=40)
         assert agent.value("verify_mismatches_total") == 1

@@ -34,6 +34,7 @@ NOT_IN_THE_CORPUS: Final = {
     "name": "the section's own",
     "overwrite": "ours, and given on the command line here",
     "readfua": "needs a SCSI device: test_engine_sg.py",
+    "verify_state_load": "needs a file that another run has left: test_acceptance_fio_verify_state.py",
     "writefua": "the same",
 }
 

@@ -115,6 +115,79 @@ def test_writes_are_dropped_in_the_range_and_nowhere_else(direct, fault_disk):
     assert direct.read(0) == pattern(8)[:100] + bytes(50) + pattern(8)[150:]
 
 
+def test_a_bit_flipped_on_the_way_down_is_stored(direct, fault_disk):
+    fault_disk.flip(1000, bit=3, operation="write")
+    direct.write(0, pattern(5))
+    fault_disk.clear()
+    assert direct.read(0) == pattern(5)[:1000] + bytes([pattern(5)[1000] ^ 0b1000]) + pattern(5)[1001:]
+    assert fault_disk.intended.read_bytes()[:BLOCK] == pattern(5)
+
+
+def test_zeroes_are_read_or_written_in_the_range_and_nowhere_else(direct, fault_disk):
+    direct.write(0, pattern(9))
+    fault_disk.zero(100, 50)
+    assert direct.read(0) == pattern(9)[:100] + bytes(50) + pattern(9)[150:]
+    assert fault_disk.backing.read_bytes()[:BLOCK] == pattern(9)
+    fault_disk.clear()
+    fault_disk.zero(100, 50, "write")
+    direct.write(0, pattern(9))
+    assert fault_disk.backing.read_bytes()[:BLOCK] == pattern(9)[:100] + bytes(50) + pattern(9)[150:]
+
+
+def test_the_first_writes_may_be_good_ones(direct, fault_disk):
+    fault_disk.drop_writes(0, BLOCK, skip=2)
+    for seed in (1, 2, 3):
+        direct.write(0, pattern(seed))
+    assert direct.read(0) == pattern(2)
+
+
+def test_a_torn_write_keeps_its_beginning(direct, fault_disk):
+    direct.write(0, pattern(1))
+    fault_disk.tear(0, BLOCK, keep=1000)
+    direct.write(0, pattern(2))
+    assert direct.read(0) == pattern(2)[:1000] + pattern(1)[1000:]
+
+
+def test_a_stray_write_is_elsewhere_and_not_in_its_place(direct, fault_disk):
+    direct.write(BLOCK, pattern(1))
+    direct.write(5 * BLOCK, pattern(2))
+    fault_disk.misdirect(BLOCK, BLOCK, 5 * BLOCK)
+    direct.write(BLOCK, pattern(3))
+    assert direct.read(BLOCK) == pattern(1)
+    assert direct.read(5 * BLOCK) == pattern(3)
+    # It may have passed one that was issued before it.
+    direct.write(5 * BLOCK, pattern(4))
+    os.fsync(direct.fd)
+    assert direct.read(5 * BLOCK) == pattern(3)
+    assert fault_disk.intended.read_bytes()[5 * BLOCK : 6 * BLOCK] == pattern(4)
+
+
+def test_a_stray_read_comes_from_elsewhere(direct, fault_disk):
+    direct.write(BLOCK, pattern(1))
+    direct.write(5 * BLOCK, pattern(2))
+    fault_disk.misdirect(BLOCK, BLOCK, 5 * BLOCK, "read")
+    assert direct.read(BLOCK) == pattern(2)
+    assert direct.read(2 * BLOCK) == bytes(BLOCK)
+
+
+def test_an_old_copy_is_read_while_the_new_one_is_stored(direct, fault_disk):
+    direct.write(0, pattern(1))
+    fault_disk.age(0, BLOCK)
+    direct.write(0, pattern(2))
+    assert direct.read(0) == pattern(1)
+    fault_disk.clear()
+    assert direct.read(0) == pattern(2)
+
+
+def test_what_was_written_is_gone_after_a_sync(direct, fault_disk):
+    direct.write(0, pattern(1))
+    fault_disk.age(0, BLOCK, "sync")
+    direct.write(0, pattern(2))
+    assert direct.read(0) == pattern(2)
+    os.fsync(direct.fd)
+    assert direct.read(0) == pattern(1)
+
+
 def test_a_delay_is_kept(direct, fault_disk):
     fault_disk.delay(0.2, operation="read")
     start = time.monotonic()

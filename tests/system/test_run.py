@@ -18,6 +18,7 @@ from processes import wait_until
 COMMAND = [sys.executable, "-c", "from iovigil.agent.cli import main; raise SystemExit(main())", "run"]
 DEADLINE_S = 30
 BLOCK = 4096
+VERIFIED = ("--verify=crc32c", "--verify_state_save=0")  # which would be kept where the tests run
 
 
 def iovigil_run(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -114,7 +115,7 @@ def test_results_go_to_the_output_file_alone(tmp_path: Path) -> None:
 
 
 def test_what_a_verify_job_wrote_is_read_back(tmp_path: Path) -> None:
-    job = json_of("--name=w", f"--filename={tmp_path}/data", "--size=1m", "--rw=randwrite", "--verify=crc32c")
+    job = json_of("--name=w", f"--filename={tmp_path}/data", "--size=1m", "--rw=randwrite", *VERIFIED)
     assert job["write"]["io_bytes"] == job["read"]["io_bytes"] == 1 << 20
     assert job["iovigil"]["verified_bytes"] == 1 << 20
     assert not any(job["iovigil"]["mismatches"].values())
@@ -122,7 +123,7 @@ def test_what_a_verify_job_wrote_is_read_back(tmp_path: Path) -> None:
 
 def test_a_flipped_byte_fails_the_run_with_its_offset(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    json_of("--name=w", f"--filename={data}", "--size=1m", "--rw=write", "--verify=crc32c")
+    json_of("--name=w", f"--filename={data}", "--size=1m", "--rw=write", *VERIFIED)
     wrong = 5 * BLOCK + 1234
     with data.open("r+b") as file:
         file.seek(wrong)
@@ -136,7 +137,8 @@ def test_a_flipped_byte_fails_the_run_with_its_offset(tmp_path: Path) -> None:
     assert job["iovigil"]["failure"] == "verify"
     assert job["iovigil"]["first_mismatches"][0]["offset"] == 5 * BLOCK
     text = " ".join(iovigil_run(*read).stdout.split())
-    assert f"checksum at offset {5 * BLOCK}" in text
+    assert f"block with a wrong checksum at offset {5 * BLOCK}" in text
+    assert f"first wrong byte {wrong} (byte 1234 of the block)" in text
     assert "FAILED data corruption" in text
     assert iovigil_run(*read, "--continue_on_error=verify").returncode == 1
 

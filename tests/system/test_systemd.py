@@ -3,10 +3,13 @@
 import textwrap
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from installed_agent import CONFIG_FILE, DISK, PROBE_DIRECTORY, UNIT, UNIT_FILE, InstalledAgent, installed, why_not_here
 from processes import wait_until
+
+from iovigil.agent import bursts
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,6 +36,15 @@ ANOTHER_PROBE = """\
     every: 3s
     job: {rw: randwrite, bs: 16k, size: 1MiB, verify: crc32c, runtime: 1s, rate_iops: 100}
 """
+
+CORRUPTED = textwrap.dedent(f"""\
+    disks:
+      - {{name: scratch, file: {PROBE_DIRECTORY}/probe, size: 4MiB}}
+    probes:
+      integrity:
+        every: 1s
+        job: {{rw: write, bs: 16k, size: 1MiB, verify: crc32c, time_based: 0, runtime: 600ms, rate_iops: 99, direct: 1}}
+    """)
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +224,29 @@ def test_a_disk_that_the_unit_does_not_open_is_a_failure_in_words(agent: Install
     agent.start()
     agent.wait_for("iovigil_run_failures_total")
     agent.wait_for_message("Read-only file system", "IOVIGIL_DISK=scratch")
+
+
+def test_a_bad_block_is_an_entry_with_fields_and_outlives_a_restart(agent: InstalledAgent) -> None:
+    agent.configure(CORRUPTED)
+    agent.start()
+    agent.wait_for("iovigil_runs_total", probe="integrity")
+
+    def spoil() -> list[dict[str, Any]]:
+        # As root, past the agent: between its writes and its check of them, sooner or later.
+        spoiler = f"dd if=/dev/urandom of={PROBE_DIRECTORY}/probe bs=16k seek=3 count=1 conv=notrunc oflag=direct"
+        agent.container.run("sh", "-c", f"for i in $(seq 50); do {spoiler} 2>/dev/null; done")
+        return agent.journal(f"MESSAGE_ID={bursts.BEGIN_ID}")
+
+    entry = wait_until(spoil, "the journal has a burst")[0]
+    assert (entry["IOVIGIL_DISK"], entry["IOVIGIL_PROBE"]) == ("scratch", "integrity")
+    assert entry["IOVIGIL_MISMATCH"] == "header"
+    assert (entry["IOVIGIL_OFFSET"], entry["IOVIGIL_LENGTH"]) == (str(3 * 16384), "16384")
+    assert entry["MESSAGE"].startswith("data corruption: block with a wrong header on disk scratch at offset 49152")
+    last_unix = agent.scrape().value("iovigil_verify_last_mismatch_timestamp_seconds")
+    agent.systemctl("restart", UNIT)
+    scrape = agent.scrape()
+    assert scrape.value("iovigil_verify_mismatches_total", kind="header") == 0
+    assert scrape.value("iovigil_verify_last_mismatch_timestamp_seconds") >= last_unix > 0
+    assert agent.journal(f"MESSAGE_ID={bursts.END_ID}")
+    state = agent.container.run("stat", "--format=%U %a", "/var/lib/iovigil/history.db", "/var/lib/iovigil/dumps")
+    assert state.stdout.split() == ["iovigil", "600", "iovigil", "700"]

@@ -88,3 +88,20 @@ def test_the_differences_are_named() -> None:
         "disk c added",
         "probe latency changed",
     ]
+
+
+def scrub(period: str, rewrite: str = "10%") -> Config:
+    return parse(
+        f"disks: [{{name: a, file: /srv/a, size: 1MiB}}]\n"
+        f"probes: {{scrub: {{kind: scrub, every: 1m, period: {period}, rewrite: {rewrite}, job: {{runtime: 5s}}}}}}\n",
+        "test.yml",
+    )
+
+
+def test_a_scrub_of_another_period_or_share_is_another_one() -> None:
+    entry = books.open_books(scrub("1d")).probes["a", "scrub"]
+    assert entry.scrub is not None
+    assert (entry.scrub.n, entry.scrub.period_s, entry.scrub.every_s) == (10, 86_400.0, 60.0)
+    assert books.outdated(scrub("1d"), scrub("1d")) == frozenset()
+    assert books.outdated(scrub("1d"), scrub("2d")) == {("a", "scrub")}
+    assert books.outdated(scrub("1d"), scrub("1d", "20%")) == {("a", "scrub")}

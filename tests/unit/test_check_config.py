@@ -88,6 +88,7 @@ def test_a_probe_is_shown_as_options_of_a_command_line(machine: Path) -> None:
         "--time_based=1",
         "--runtime=30s",
         "--verify=crc32c",
+        "--verify_state_save=0",
     ]
 
 

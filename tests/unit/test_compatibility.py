@@ -54,7 +54,13 @@ def test_every_option_of_the_command_is_classified() -> None:
 @pytest.mark.requires_fio
 @pytest.mark.parametrize(
     ("option", "has_refused"),
-    [("verify", True), ("zonemode", True), ("continue_on_error", False), ("sync", False), ("file_service_type", False)],
+    [
+        ("verify", False),
+        ("zonemode", True),
+        ("continue_on_error", False),
+        ("sync", False),
+        ("file_service_type", False),
+    ],
 )
 def test_every_value_of_fio_is_taken_or_refused_with_its_own_reason(option: str, has_refused: bool) -> None:
     help_text = fio(f"--cmdhelp={option}").partition("valid values:")[2]

@@ -101,6 +101,7 @@ def test_a_right_configuration_is_read() -> None:
         runtime=5_000_000,
         rate_iops=(100, 100, 100),
         direct=True,
+        verify_state_save=False,
     )
     assert (integrity.every_s, integrity.options.size) == (600.0, 256 << 20)
 

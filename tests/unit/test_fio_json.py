@@ -137,15 +137,31 @@ def test_our_additions_tell_what_was_wrong_and_where() -> None:
     page = FakePage(
         counters={(Counter.VERIFIED_BYTES, READ): 8192},
         mismatch_counts={Mismatch.STALE: 2},
-        records=[MismatchRecord(Mismatch.STALE, 4096, 4096, 4100, 7, 3)],
+        records=[MismatchRecord(Mismatch.STALE, 4096, 4096, 4100, 7, 3, found_ns=8_750_000_000)],
+        ended_ns=9_000_000_000,
         errors_by_ddir={READ: {errno.EIO: 2, 0: 1}},
         unverified_bytes=512,
     )
     added = job_of(page, failure=Failure.VERIFY, message="bad block")["iovigil"]
     assert added["mismatches"] == {"checksum": 0, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0, "torn": 0}
-    assert added["first_mismatches"] == [
-        {"kind": "stale", "offset": 4096, "length": 4096, "first_byte": 4100, "expected": 7, "found": 3}
-    ]
+    [first] = added["first_mismatches"]
+    assert first.pop("text").startswith(
+        "data corruption: stale block at offset 4096, length 4096: generation 7 expected"
+    )
+    assert first == {
+        "kind": "stale",
+        "offset": 4096,
+        "length": 4096,
+        "first_byte": 4100,
+        "first_byte_in_block": 4,
+        "wrong_bits": None,
+        "expected_generation": 7,
+        "found_generation": 3,
+        "found_offset": None,
+        "is_dumped": False,
+        "file": 0,
+        "found_unix": 1001.25,
+    }
     assert added["errors"] == {"read": {"EIO": 2, "other": 1}}
     assert (added["verified_bytes"], added["unverified_bytes"]) == (8192, 512)
     assert (added["failure"], added["message"], added["state"]) == ("verify", "bad block", "exited")

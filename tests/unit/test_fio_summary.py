@@ -68,8 +68,10 @@ def test_a_direction_without_io_is_not_shown() -> None:
 def test_corruption_is_called_so_and_never_by_an_errno() -> None:
     text = summary.render([entry_for(corrupt_page(), failure=Failure.VERIFY)])
     assert "DATA CORRUPTION in 20 blocks: 2 checksum, 18 stale" in text
-    assert "checksum at offset 40960, 4 KiB; first wrong byte at 41000" in text
-    assert f"stale at offset {1 << 50}, 64 KiB; write 12 expected, 7 found" in " ".join(text.split())
+    flowing = " ".join(text.split())
+    assert "block with a wrong checksum at offset 40960, length 4096: " in flowing
+    assert "first wrong byte 41000 (byte 40 of the block)" in flowing
+    assert f"stale block at offset {1 << 50}, length 65536: generation 12 expected, 7 found" in flowing
     assert "and 18 more" in text
     assert "FAILED" in text
     assert "EILSEQ" not in text

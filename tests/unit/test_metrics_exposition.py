@@ -129,6 +129,17 @@ def test_a_scrub_says_how_far_it_is_and_when_its_oldest_block_was_read() -> None
     }
 
 
+def test_a_scrub_has_no_last_run_to_compare_with_earlier_ones() -> None:
+    settings = ScrubSettings(n=10, period_s=1000.0, every_s=100.0)
+    page = FakePage(counters={(Counter.BYTES, 0): 7}, runtimes_ns={0: 1})
+    entry = probe(name="scrub", options=JobOptions(rw="rw"), scrub=settings)
+    entry.last = result_of(page, entry.options)
+    entry.last_success_unix = 1001.5
+    names = {name for name, labels in values_of(ledger_of(entry))}
+    assert not {name for name in names if "last_run_latency" in name or "last_run_bytes" in name}
+    assert "iovigil_last_run_success" in names
+
+
 def test_a_scrub_that_has_not_run_yet_says_what_is_asked_of_it_alone() -> None:
     settings = ScrubSettings(n=10, period_s=1000.0, every_s=100.0)
     entry = probe(name="scrub", options=JobOptions(rw="rw"), scrub=settings)

@@ -91,19 +91,19 @@ def test_a_scrub_is_told_its_pace_and_where_its_state_is() -> None:
     options = JobOptions(rw="rw", rate=(20 << 20,) * 3)
     path = order.scrub_state_path("/var/lib/iovigil", "data0", "scrub")
     assert path == "/var/lib/iovigil/scrub/scrub@data0"
-    scrub = order.scrub_order(settings, options, state_path=path, identity="serial S1")
+    scrub = order.scrub_order(settings, options, state_path=path, identity="serial=S1")
     told = order.order(FILE, options, "psync", is_probe_file=True, scrub=scrub)
     assert marshal.loads(marshal.dumps(told)) == told
     assert told["scrub"] == {
         "state_path": path,
-        "identity": "serial S1",
+        "identity": "serial=S1",
         "n": 10,
         "period_s": 86_400,
         "every_s": 600,
         "cycles": 0,
         "window_bytes": 40 << 20,
     }
-    assert "scrub" not in order.order(FILE, READ, "psync", is_probe_file=True)
+    assert order.order(FILE, READ, "psync", is_probe_file=True)["scrub"] is None
 
 
 @pytest.mark.parametrize(("rate", "window"), [(0, 64 << 20), (1 << 10, 1 << 20), (1 << 30, 64 << 20)])

@@ -556,6 +556,23 @@ CONTRADICTIONS = [
         "verify_only: excludes time_based: it checks what one run wrote",
     ),
     (
+        {"verify": "crc32c", "rw": "read", "verify_state_load": 1, "time_based": 1, "runtime": 1},
+        "verify_state_load: excludes time_based: it checks what one run wrote",
+    ),
+    (
+        {"verify": "crc32c", "rw": "write", "verify_state_load": 1},
+        "verify_state_load: is for jobs that check what another wrote: with verify_only=1, or reading; rw is write",
+    ),
+    ({"rw": "read", "verify_state_load": 1}, "verify_state_load: means nothing without verify"),
+    (
+        {"verify": "crc32c", "rw": "read", "verify_policy": "fsynced"},
+        "verify_policy: is for jobs that write; rw is read",
+    ),
+    (
+        {"verify": "crc32c", "rw": "write", "verify_policy": "fsynced", "verify_state_save": 0},
+        "verify_policy: means nothing without verify_state_save",
+    ),
+    (
         {"verify": "crc32c", "rw": "write", "verify_interval": "3k"},
         "bs: 4k is not a multiple of verify_interval (3k)",
     ),

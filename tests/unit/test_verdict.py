@@ -1,7 +1,7 @@
 """Why a run failed, from what a child left; roles with a real page are in tests/system/test_supervisor.py."""
 
 import errno
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from fake_page import FakePage
@@ -10,7 +10,7 @@ from iovigil.agent.ledger import Failure
 from iovigil.agent.verdict import judge, judge_late, reason
 from iovigil.agent.worker import Exit
 from iovigil.engines import exit_status
-from iovigil.engines.stats import StatsPage
+from iovigil.engines.stats import Mismatch, MismatchRecord, StatsPage
 
 
 def page_with(text: str = "") -> StatsPage:
@@ -60,8 +60,39 @@ def test_a_late_child_tells_what_it_said_of_itself() -> None:
     assert verdict.message == "not finished after 15.0 s: killed; read at 4096: EIO"
 
 
+def corrupt_page(**more: Any) -> StatsPage:
+    records = [MismatchRecord(Mismatch.STALE, 4096, 4096, -1, 7, 3)]
+    return cast(StatsPage, FakePage(mismatch_counts={Mismatch.STALE: 2}, records=records, **more))
+
+
+SAID = "data corruption: stale block at offset 4096, length 4096: generation 7 expected, 3 found (a write was lost)"
+
+
+def test_mismatches_are_data_corruption_and_no_errno() -> None:
+    verdict = judge(Exit(status=exit_status.JOB_FAILED), corrupt_page(error=errno.EILSEQ, text="no"), [])
+    assert (verdict.failure, verdict.message) == (Failure.VERIFY, f"{SAID}; 2 blocks: 2 stale in all")
+
+
+def test_another_failure_does_not_hide_corruption() -> None:
+    by_error = judge(Exit(status=exit_status.JOB_FAILED), corrupt_page(error=errno.EIO, text="read: EIO"), [])
+    assert by_error.failure == Failure.IO_ERROR
+    assert by_error.message.startswith(f"read: EIO; {SAID}")
+    by_crash = judge(Exit(signal=11), corrupt_page(), [])
+    assert by_crash.failure == Failure.CRASH
+    assert by_crash.message.startswith(f"the child was killed by SIGSEGV; {SAID}")
+    late = judge_late(corrupt_page(text="2 blocks are wrong"), "not finished after 15.0 s: killed")
+    assert late.failure == Failure.TIMEOUT
+    assert late.message.startswith(f"not finished after 15.0 s: killed; {SAID}")
+
+
 def test_what_a_disk_calls_an_illegal_byte_sequence_is_an_io_error() -> None:
     text = "read at offset 0, length 4096: Invalid or incomplete multibyte or wide character (EILSEQ)"
     page = FakePage(error=errno.EILSEQ, text=text, total_errors=1, errors_by_ddir={0: {errno.EILSEQ: 1}})
     verdict = judge(Exit(status=exit_status.JOB_FAILED), cast(StatsPage, page), [])
     assert (verdict.failure, verdict.message) == (Failure.IO_ERROR, text)
+
+
+def test_trouble_with_a_scrubs_state_is_no_word_of_the_disks() -> None:
+    page = FakePage(error=errno.ESTALE, text="scrub: the block at offset 0 is of generation 9, newer than 7")
+    verdict = judge(Exit(status=exit_status.JOB_FAILED), cast("Any", page), [])
+    assert (verdict.failure, verdict.message) == (Failure.SETUP, page.text)

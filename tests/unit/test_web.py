@@ -231,6 +231,15 @@ def test_the_landing_page_shows_every_probe_on_every_disk() -> None:
     assert "absent" in rows[3]
 
 
+def test_the_landing_page_does_not_forget_data_corruption() -> None:
+    restarted, good_again, clean = probe("data0"), probe("data1"), probe("data2")
+    restarted.last_mismatch_unix = good_again.last_mismatch_unix = time.time() - 7200
+    good_again.last = clean.last = result_of(FakePage(), READ, ended_unix=time.time())
+    rows = ask_once(Agent(ledger_of(restarted, good_again, clean)), "/").text.splitlines()
+    told = [row for row in rows if "data corruption was found 2 h ago" in row]
+    assert [">data0<" in told[0], ">data1<" in told[1], len(told)] == [True, True, 2]
+
+
 def test_the_landing_page_needs_nothing_from_elsewhere() -> None:
     answer = ask_once(Agent(Ledger(last_reload_successful=False)), "/")
     assert "http://" not in answer.text

@@ -1,0 +1,233 @@
+"""What outlives the agent: a SQLite database in the state directory. Every function here blocks."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+FILE: Final = "history.db"
+BUSY_S: Final = 2.0
+MISMATCHES_PER_DISK: Final = 1000
+MISMATCHES: Final = 50_000
+"""Of all disks, those that are not configured any more included."""
+
+# What is appended here is applied once to every database; what stands here is never changed.
+MIGRATIONS: Final[Sequence[str]] = (
+    """
+    CREATE TABLE mismatches (
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        found_unix REAL NOT NULL,
+        disk TEXT NOT NULL,
+        probe TEXT NOT NULL,
+        path TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        first_byte INTEGER,
+        wrong_bits INTEGER,
+        expected_generation INTEGER,
+        found_generation INTEGER,
+        found_offset INTEGER,
+        dumps TEXT NOT NULL,
+        text TEXT NOT NULL,
+        UNIQUE (run, number)
+    );
+    CREATE INDEX mismatches_of_disk ON mismatches (disk, id);
+    CREATE TABLE last_mismatches (
+        disk TEXT NOT NULL,
+        probe TEXT NOT NULL,
+        path TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        found_unix REAL NOT NULL,
+        PRIMARY KEY (disk, probe)
+    );
+    """,
+)
+
+DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+"""SQLITE_ERROR: our statements are right, so that the tables are not ours."""
+
+
+class HistoryUnusable(Exception):
+    """The history cannot be read or written now; the text says why and what to do."""
+
+
+class Mismatched(NamedTuple):
+    """A row of `mismatches`: one block that failed verification."""
+
+    run: str
+    number: int
+    """Its place among those of the run, from 0: a row that is written twice is there once."""
+    found_unix: float
+    disk: str
+    probe: str
+    path: str
+    """What was worked on."""
+    identity: str
+    """wwn or serial number of the disk; empty where it has none to tell."""
+    kind: str
+    offset: int
+    length: int
+    first_byte: int | None
+    wrong_bits: int | None
+    expected_generation: int | None
+    found_generation: int | None
+    found_offset: int | None
+    dumps: str
+    """Files that the block was written to, a line each."""
+    text: str
+
+
+class LastMismatch(NamedTuple):
+    """When a probe last found a mismatch on a disk."""
+
+    disk: str
+    probe: str
+    path: str
+    identity: str
+    found_unix: float
+
+    def is_of(self, path: str, identity: str) -> bool:
+        """Whether it was found on that disk: a name, or a path, may have been given to another one."""
+        return self.path == path and (not identity or not self.identity or identity == self.identity)
+
+
+def database(directory: str | Path) -> Path:
+    return Path(directory) / FILE
+
+
+def write(path: Path, found: Sequence[Mismatched], last: Iterable[LastMismatch]) -> str:
+    """Add these; returns a warning where there is one. Raises HistoryUnusable."""
+
+    def add(connection: sqlite3.Connection) -> None:
+        with connection:
+            insert(connection, "mismatches", Mismatched._fields, found, "OR IGNORE")
+            insert(connection, "last_mismatches", LastMismatch._fields, last, "OR REPLACE")
+            for disk in {each.disk for each in found}:
+                connection.execute(
+                    "DELETE FROM mismatches WHERE disk = ?1 AND id <= "
+                    "(SELECT id FROM mismatches WHERE disk = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    (disk, MISMATCHES_PER_DISK),
+                )
+            connection.execute(
+                "DELETE FROM mismatches WHERE id <= (SELECT id FROM mismatches ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (MISMATCHES,),
+            )
+
+    with in_words(path):
+        try:
+            with opened(path) as connection:
+                add(connection)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            warning = set_aside(path, str(error))
+            with opened(path) as connection:
+                add(connection)
+            return warning
+    return ""
+
+
+def load(path: Path) -> tuple[list[LastMismatch], str]:
+    """What is known of last mismatches, and a warning where there is one. Raises HistoryUnusable.
+
+    Also looks the whole database over: damage is found here, and not when it is needed.
+    """
+    if not path.exists():
+        return [], ""
+    with in_words(path):
+        try:
+            with opened(path) as connection:
+                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    return [], set_aside(path, verdict)
+                rows = connection.execute(f"SELECT {', '.join(LastMismatch._fields)} FROM last_mismatches")
+                return [LastMismatch(*row) for row in rows], ""
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return [], set_aside(path, str(error))
+
+
+def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
+    """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable."""
+    if not path.exists():
+        return []
+    with in_words(path):
+        # Where the directory cannot be written SQLite has no place for its lock: the file is taken as it is.
+        mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", BUSY_S, uri=True)) as connection:
+            rows = connection.execute(
+                f"SELECT {', '.join(Mismatched._fields)} FROM mismatches WHERE ?1 IN ('', disk) "
+                "ORDER BY id DESC LIMIT ?2",
+                (disk, limit),
+            )
+            return [Mismatched(*row) for row in rows][::-1]
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database, made or brought up to date. It is closed after each use: a thread that hangs holds no other up."""
+    with contextlib.closing(sqlite3.connect(path, BUSY_S)) as connection:
+        # Alone at it, SQLite keeps its index of the WAL in the heap, and not in a mapped file: a page of that which a
+        # full or broken disk cannot give would be a SIGBUS, and the end of the agent.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection)
+        yield connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise HistoryUnusable(f"was written by a newer iovigil (version {version}, this one knows {len(MIGRATIONS)})")
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version = {number}; COMMIT")
+
+
+def insert(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], conflict: str
+) -> None:
+    places = ", ".join("?" * len(columns))
+    connection.executemany(f"INSERT {conflict} INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE
+
+
+def set_aside(path: Path, why: str) -> str:
+    """Rename a damaged database, in place of one that was renamed before; the warning."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).unlink()
+    path.replace(aside)
+    return f"history {path} is damaged ({why}): it was renamed {aside.name}, and a new one begins"
+
+
+@contextlib.contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except HistoryUnusable as reason:
+        raise HistoryUnusable(f"history {path} {reason}; move it away to begin a new one") from None
+    except sqlite3.Error as error:
+        raise HistoryUnusable(f"history {path}: {error}{hint(error)}") from None
+    except OSError as error:
+        raise HistoryUnusable(f"history {path}: {error.strerror or error}") from None
+
+
+def hint(error: sqlite3.Error) -> str:
+    hints: Mapping[int, str] = {
+        sqlite3.SQLITE_FULL: "; make room in the state directory",
+        sqlite3.SQLITE_READONLY: "; make it writable for the agent's user",
+        sqlite3.SQLITE_CANTOPEN: "; it has to be a file that the agent's user can read and write",
+    }
+    return hints.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")

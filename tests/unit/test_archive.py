@@ -1,0 +1,154 @@
+"""The history is written beside the loop: what fails is said once, and written later."""
+
+import asyncio
+import logging
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from histories import last, row
+
+from iovigil.agent import history
+from iovigil.agent.archive import Archive
+from iovigil.agent.history import HistoryUnusable
+
+DEADLINE_S = 10.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return history.database(tmp_path)
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def test_what_is_added_is_on_the_disk_soon(path: Path) -> None:
+    archive = Archive(path)
+
+    async def scenario() -> None:
+        archive.add([row(0)], last())
+        archive.add([row(1)], last(found_unix=1001.0))
+        task = asyncio.create_task(archive.run())
+        async with asyncio.timeout(DEADLINE_S):
+            while not archive.is_written:
+                await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(scenario())
+    assert [each.number for each in history.mismatches(path)] == [0, 1]
+    assert asyncio.run(Archive(path).load()) == [last(found_unix=1001.0)]
+
+
+def test_a_full_disk_is_said_once_and_all_is_written_when_there_is_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+) -> None:
+    archive = Archive(path, retry_s=0.0)
+
+    def full(*_: object) -> str:
+        raise HistoryUnusable("history h: database or disk is full")
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(history, "write", full)
+            for number in range(5):
+                archive.add([row(number)], last(found_unix=1000.0 + number))
+                await archive.flush()
+        assert not archive.is_written
+        await archive.flush()
+
+    asyncio.run(scenario())
+    assert archive.is_written
+    said = [record.getMessage() for record in warnings.records]
+    assert len(said) == 2
+    assert said[0].startswith("history h: database or disk is full; what is to be kept waits in memory")
+    assert said[1].endswith("is written again")
+    assert [each.number for each in history.mismatches(path)] == [0, 1, 2, 3, 4]
+
+
+def test_after_a_failure_it_is_not_tried_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def fail(*_: object) -> str:
+        tries.append(1)
+        raise HistoryUnusable("no")
+
+    monkeypatch.setattr(history, "write", fail)
+    archive = Archive(path, retry_s=1000.0)
+
+    async def scenario() -> None:
+        archive.add([row(0)], last())
+        await archive.flush()
+        await archive.flush()
+        await archive.close(1.0)
+
+    asyncio.run(scenario())
+    assert len(tries) == 2, "once, and once more at the end"
+
+
+def test_a_disk_that_hangs_costs_one_thread_and_no_mismatch(
+    path: Path, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+) -> None:
+    release, calls, write = threading.Event(), [], history.write
+
+    def hang(*arguments: object) -> str:
+        calls.append(1)
+        release.wait(30)
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(history, "write", hang)
+    archive = Archive(path, deadline_s=0.05, retry_s=0.0)
+
+    async def scenario() -> None:
+        archive.add([row(0)], last())
+        for number in range(1, 4):
+            await archive.flush()
+            archive.add([row(number)], last())
+        assert len(calls) == 1
+        release.set()
+        end_s = time.monotonic() + DEADLINE_S
+        while not archive.is_written and time.monotonic() < end_s:
+            await archive.flush(DEADLINE_S)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert [each.number for each in history.mismatches(path)] == [0, 1, 2, 3]
+    assert "does not answer within 0.1 s" in warnings.records[0].getMessage()
+
+
+def test_what_waits_is_bounded_and_what_is_lost_to_it_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("iovigil.agent.archive.WAITING", 10)
+    archive = Archive(path, retry_s=0.0)
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(history, "write", lambda *_: (_ for _ in ()).throw(HistoryUnusable("no")))
+            archive.add([row(number) for number in range(25)], last())
+            await archive.flush()
+        await archive.flush()
+
+    asyncio.run(scenario())
+    assert [each.number for each in history.mismatches(path)] == list(range(15, 25))
+    assert "15 mismatches were lost" in warnings.records[-1].getMessage()
+
+
+def test_a_damaged_history_is_said_at_the_start_and_is_not_fatal(
+    path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    path.write_bytes(b"no database at all " * 100)
+    assert asyncio.run(Archive(path).load()) == []
+    [said] = [record.getMessage() for record in warnings.records]
+    assert "is damaged" in said
+
+
+def test_an_agent_that_ends_writes_what_waits(path: Path) -> None:
+    archive = Archive(path)
+    archive.add([row(0)], last())
+    asyncio.run(archive.close(DEADLINE_S))
+    assert len(history.mismatches(path)) == 1
