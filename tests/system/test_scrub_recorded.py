@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 import pytest
 from processes import started, wait_until
 from recording_fs import FLUSH, NAMES, WRITE, Event, read_events
-from scrub_alone import Scrubbed, scrub_to_the_end
+from scrub_alone import Scrubbed, scrub_to_the_end, scrubbing
 
 from iovigil.engines.scrub_state import SLOT_BYTES, ScrubState
 from iovigil.engines.stats import Mismatch
@@ -25,8 +26,13 @@ WINDOW: Final = 8
 SECTOR: Final = 512
 N: Final = 3
 CUTS: Final = 150
+KILLS: Final = 6
 UNMOUNT_S: Final = 10.0
 pytestmark = pytest.mark.requires_fuse
+ENDLESS: Final = 1_000_000
+OPTIONS: Final[dict[str, Any]] = {
+    "bs": BLOCK, "n": N, "window": WINDOW * BLOCK, "ioengine": "libaio", "iodepth": 4, "direct": 1,
+}  # fmt: skip
 Contents = dict[str, bytes]
 
 
@@ -39,8 +45,15 @@ class Recorded:
     log: Path
 
     def scrub(self, cycles: int, **more: Any) -> Scrubbed:
-        options = {"bs": BLOCK, "n": N, "window": WINDOW * BLOCK, "ioengine": "libaio", "iodepth": 4, "direct": 1}
-        return scrub_to_the_end(self.point / "region", self.point / "state", cycles=cycles, **{**options, **more})
+        return scrub_to_the_end(self.point / "region", self.point / "state", cycles=cycles, **{**OPTIONS, **more})
+
+    def kill(self, after_s: float, **more: Any) -> None:
+        """Let it scrub for a moment, and end it as SIGKILL does."""
+        with scrubbing(self.point / "region", self.point / "state", cycles=ENDLESS, **{**OPTIONS, **more}) as scrub:
+            wait_until(lambda: scrub.page.first_io_ns or scrub.process.poll() is not None, "the scrub has begun")
+            time.sleep(after_s)
+            scrub.kill()
+            assert not scrub.end().mismatches
 
     def contents(self) -> Contents:
         return {name: (self.backing / name).read_bytes() for name in NAMES}
@@ -124,19 +137,32 @@ def test_the_events_make_both_files_as_they_are(recorded: Recorded) -> None:
     assert len(after["state"]) == 2 * SLOT_BYTES
 
 
+def test_what_a_killed_process_wrote_of_the_state_is_flushed_before_the_other_slot_is_written(
+    recorded: Recorded,
+) -> None:
+    recorded.scrub(1)
+    before = len(read_events(recorded.log))
+    recorded.scrub(1)
+    own = [event.kind for event in read_events(recorded.log)[before:] if event.name == "state"]
+    assert own[:5] == [FLUSH, WRITE, FLUSH, WRITE, FLUSH]
+
+
 @pytest.mark.parametrize("engine", ["libaio", "psync"])
 def test_whatever_either_file_loses_at_any_event_is_no_corruption_and_hides_none(
     recorded: Recorded, engine: str
 ) -> None:
     before = recorded.contents()
-    assert recorded.scrub(4, ioengine=engine).status == 0
+    dice = random.Random(engine)
+    assert recorded.scrub(1, ioengine=engine).status == 0
+    for _ in range(KILLS):
+        recorded.kill(dice.random() * 0.02, ioengine=engine)
+    assert recorded.scrub(3, ioengine=engine).status == 0
     events = read_events(recorded.log)
     versions: dict[int, list[bytes]] = {block: [] for block in range(BLOCKS)}
     for event in events:
         if event.name == "region" and event.kind == WRITE:
             for at in range(0, len(event.data), BLOCK):
                 versions[(event.offset + at) // BLOCK].append(event.data[at : at + BLOCK])
-    dice = random.Random(engine)
     ticks = range(events[-1].ended + 2)
     reached = found_stale = 0
     for now in sorted(dice.sample(ticks, CUTS)):
