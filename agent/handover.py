@@ -14,7 +14,7 @@ class Pending:
     """A disk's log, and whose work it tells of."""
 
     entry: ProbeEntry
-    path: str
+    disk: DiskSettings
     options: JobOptions
     log: WriteLog
 
@@ -32,15 +32,13 @@ class Handover:
         """
         options = entry.options
         known = self._pending.get(disk.name)
-        is_continued = (
-            known is not None and known.entry is entry and (known.path, known.options) == (disk.path, options)
-        )
+        is_continued = known is not None and known.entry is entry and (known.disk, known.options) == (disk, options)
         if options.does_change and not is_continued:
             self._give_up(disk.name)
         if not options.reads_back:
             return None
         if known is None or not is_continued:
-            known = Pending(entry=entry, path=disk.path, options=options, log=WriteLog.create())
+            known = Pending(entry=entry, disk=disk, options=options, log=WriteLog.create())
             self._pending[disk.name] = known
         return known.log
 

@@ -69,8 +69,10 @@ def prepare(order: dict[str, Any], order_fd: int) -> list[int]:
     fds = []
     for place, wanted in enumerate(order["targets"]):
         target = guard.admit(wanted, order["options"])
-        # The size that was admitted is the one the job obeys: it ends before the footer of a probe file.
-        order["targets"][place] = {**wanted, "kind": target.kind, "size": target.size}
+        # The bytes that were admitted are those the job obeys: before the footer of a probe file, behind the header
+        # of a region.
+        order["targets"][place] = {**wanted, "kind": target.kind, "start": target.start, "size": target.size}
+        order["targets"][place]["region_uuid"] = target.region_uuid
         os.set_inheritable(target.fd, True)
         fds.append(target.fd)
     rewrite(order, order_fd)

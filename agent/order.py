@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from iovigil.agent.config import DiskSettings, ScrubSettings
+from iovigil.agent.config.model import works_in_region
 from iovigil.agent.engine_location import engine_location
 from iovigil.agent.write_logs import WriteLog
 from iovigil.engines.options import JobOptions
@@ -44,7 +45,9 @@ def order(
     fds = {"write_log": write_log.fd} if write_log is not None else {}
     allowance_s = layout_s(disk)
     return {
-        **order_of(targets, options, engine, allowance_s, names=[disk.path], write_log=told, file_bytes=disk.size),
+        **order_of(
+            targets, options, engine, allowance_s, names=[disk.path], write_log=told, file_bytes=disk.writable_bytes
+        ),
         "extra_fds": fds,
         "scrub": scrub,
     }
@@ -117,7 +120,10 @@ def target(disk: DiskSettings, options: JobOptions, *, is_probe_file: bool) -> T
     """What the guard is asked about the one target of a disk."""
     kind = kind_of(disk, is_probe_file=is_probe_file)
     size = 0 if kind == "device" else disk.size
-    return target_order(disk.name, kind, disk.path, size, options, is_probe_file=kind == "file")
+    wanted = target_order(disk.name, kind, disk.path, size, options, is_probe_file=kind == "file")
+    if kind == "device" and disk.region and (works_in_region(options) or wanted["write"]):
+        wanted["region"] = (disk.region.offset, disk.region.size)
+    return wanted
 
 
 def target_order(

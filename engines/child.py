@@ -90,7 +90,7 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
     try:
         settle(order, target_fds, undo)
         files = [
-            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END))
+            (fd, target["size"] or os.lseek(fd, 0, os.SEEK_END), target["start"])
             for fd, target in zip(target_fds, order["targets"], strict=True)
         ]
         if options["pre_read"]:
@@ -155,7 +155,8 @@ def scrub_order(order: "dict[str, Any]") -> "dict[str, Any] | None":
     """What a scrub is told beside the job, with the descriptor of its state."""
     if not order.get("scrub"):
         return None
-    return {**order["scrub"], "state_fd": order["extra_fds"]["scrub"]}
+    uuid = order["targets"][0].get("region_uuid", b"")
+    return {**order["scrub"], "state_fd": order["extra_fds"]["scrub"], "region_uuid": uuid}
 
 
 def flow_place(order: "dict[str, Any]") -> "tuple[FlowPage, int] | None":

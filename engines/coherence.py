@@ -261,7 +261,7 @@ def check_header_place(options: JobOptions, room: int) -> Iterator[OptionError]:
     if not options.verify_offset:
         return
     if options.verify in HEADERLESS:
-        yield OptionError("verify_offset", f"moves the header, and verify={options.verify} has none")
+        yield Inapplicable("verify_offset", f"moves the header, and verify={options.verify} has none")
         return
     unit = min(options.verify_interval or MAX_INT64, options.min_bs)
     if not room <= options.verify_offset <= unit - room:

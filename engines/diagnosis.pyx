@@ -4,15 +4,15 @@ A unit can be told from one that is right in two ways: by what this run is known
 its own header, which says from which seed its contents were made.
 """
 
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from iovigil.engines.checksums cimport checksum
 from iovigil.engines.payload cimport PAYLOAD_STEP, PAYLOAD_STRIDE
 from iovigil.engines.stats cimport Mismatch
 from iovigil.engines.verify cimport (
-    LABEL_SIZE, checksum_for, fill_unit, first_not_zero, format_free, format_init, has_good_checksum, header_24,
-    header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write, numberio_of, offset_of, shift_unit,
-    shifted_size, stamp_unit,
+    FIELD_MOST, HEADER_MOST, LABEL_SIZE, checksum_for, fill_unit, first_not_zero, format_free, format_init,
+    has_good_checksum, header_24, header_40, header_48, header_size_of, is_good_unit, is_of_type, is_write,
+    numberio_of, offset_of, shift_unit, shifted_size, stamp_unit,
 )
 
 from iovigil.engines.stats import Mismatch as MismatchKind
@@ -67,7 +67,7 @@ cdef inline bint is_torn(const difference *found) noexcept nogil:
     return found.foreign and (found.equal or found.damaged)
 
 
-cdef bint mended_header(char *unit, uint32_t *place, char *kept) noexcept nogil:
+cdef bint mended_header(char *unit, uint32_t length, uint32_t *place, char *kept) noexcept nogil:
     """Change the one byte of a header that would mend it; where that is, and what it was. False if there is none.
 
     A CRC has one answer for a single byte; all of them are tried, some 0.2 ms for a broken unit.
@@ -77,6 +77,8 @@ cdef bint mended_header(char *unit, uint32_t *place, char *kept) noexcept nogil:
     sizes[0] = sizeof(header_48)
     sizes[1] = sizeof(header_40)
     for which in range(2):
+        if sizes[which] > length:
+            continue
         for at in range(sizes[which]):
             kept[0] = unit[at]
             for value in range(256):
@@ -101,6 +103,13 @@ cdef void fill_as_fio(const verify_format *form, char *scratch, uint32_t length,
     fill_unit(form, scratch, length, offset, at, seed)
 
 
+cdef inline uint32_t equal_bytes(const char *one, const char *another, uint32_t length) noexcept nogil:
+    cdef uint32_t at, count = 0
+    for at in range(length):
+        count += one[at] == another[at]
+    return count
+
+
 cdef uint32_t rebuild(const verify_format *form, const char *unit, uint32_t header_size, uint32_t length,
                       uint64_t offset, uint64_t at, char *scratch) noexcept nogil:
     """Put into scratch what a unit with this sound header should look like; returns where its data begin."""
@@ -109,6 +118,7 @@ cdef uint32_t rebuild(const verify_format *form, const char *unit, uint32_t head
     cdef uint32_t data_at = header_size + sum.size
     cdef uint32_t tested_at = min(data_at + <uint32_t>LABEL_SIZE, length)
     cdef uint32_t tested = min(<uint32_t>64, length - tested_at)
+    cdef char other[FIELD_MOST]
     fill_unit(form, scratch, length, offset, at, seed)
     # Each of our units has contents of its own; of fio's headers in one block all have the seed of its first byte.
     if at and not form.pattern.length and memcmp(scratch + tested_at, unit + tested_at, tested):
@@ -120,9 +130,25 @@ cdef uint32_t rebuild(const verify_format *form, const char *unit, uint32_t head
         memcpy(scratch + data_at, form.label, LABEL_SIZE)
     if sum.compute != NULL:
         sum.compute(scratch + data_at, length - data_at, scratch + header_size)
+        if header_size == sizeof(header_40) and form.other.compute != NULL:
+            form.other.compute(scratch + data_at, length - data_at, other)
+            if equal_bytes(other, unit + header_size, sum.size) > equal_bytes(scratch + header_size,
+                                                                              unit + header_size, sum.size):
+                memcpy(scratch + header_size, other, sum.size)
     else:
         memcpy(scratch + header_size, unit + header_size, sum.size)
     return data_at
+
+
+cdef bint is_proved(const verify_format *form, const char *unit, const char *scratch, uint32_t data_at,
+                    uint32_t length) noexcept nogil:
+    """Whether the data or the checksum are as rebuilt. A pattern has no seed that would tell the writer's idea of it.
+
+    fio leaves the header of the block before in a pattern where verify_offset moves headers.
+    """
+    cdef uint32_t header_size = header_size_of(unit)
+    return (form.is_patterned or memcmp(unit + header_size, scratch + header_size, data_at - header_size) == 0
+            or memcmp(unit + data_at, scratch + data_at, length - data_at) == 0)
 
 
 cdef void diagnose_headerless(const verify_format *form, const char *unit, uint32_t length, uint64_t offset,
@@ -174,10 +200,10 @@ cdef void diagnose_straight(const verify_format *form, char *unit, uint32_t leng
     else:
         # The header of the write itself says more than is known here: which job of several it was.
         if not header_size:
-            is_mended = mended_header(unit, &place, &kept)
+            is_mended = mended_header(unit, length, &place, &kept)
         if header_size or is_mended:
             data_at = rebuild(form, unit, header_size_of(unit), length, offset, at, scratch)
-            answer.is_expected_known = True
+            answer.is_expected_known = not form.pattern.length or is_proved(form, unit, scratch, data_at, length)
             if is_mended:
                 unit[place] = kept
     if answer.is_expected_known:
@@ -241,6 +267,20 @@ cdef void diagnose_as_written(const verify_format *form, const char *unit, uint3
     answer.is_expected_known = False
 
 
+cdef uint32_t damaged_size(const verify_format *form, const char *unit, uint32_t length) noexcept nogil:
+    """How long header and checksum are at verify_offset where one byte would mend the header; else as we write them."""
+    cdef char head[HEADER_MOST]
+    cdef uint32_t place, size
+    cdef char kept
+    memset(head, 0, sizeof(head))
+    memcpy(head, unit + form.shift, min(<uint32_t>sizeof(head), length - form.shift))
+    if mended_header(head, sizeof(head), &place, &kept):
+        size = header_size_of(head) + checksum_for(form, header_size_of(head)).size
+        if size <= form.shift and form.shift + size <= length:
+            return size
+    return form.header_size + form.sum.size
+
+
 cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,
                       uint64_t numberio, char *scratch) noexcept nogil:
     """Judge a unit that `is_good_unit` has found wrong; the arguments are the same.
@@ -248,7 +288,7 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
     Where `is_expected_known`, scratch holds afterwards what should have been read.
     """
     cdef verdict answer
-    cdef uint32_t size = shifted_size(form, unit)
+    cdef uint32_t size = shifted_size(form, unit, length)
     cdef bint is_compared
     answer.kind = Mismatch.CHECKSUM
     answer.first_byte = answer.wrong_bits = answer.found_offset = -1
@@ -258,6 +298,10 @@ cdef verdict diagnose(const verify_format *form, char *unit, uint32_t length, ui
         diagnose_headerless(form, unit, length, offset, at, scratch, &answer)
         return answer
     shift_unit(form, unit, size)
+    if form.shift and not header_size_of(unit):
+        shift_unit(form, unit, size)
+        size = damaged_size(form, unit, length)
+        shift_unit(form, unit, size)
     diagnose_straight(form, unit, length, offset, at, numberio, scratch, &answer)
     # Else it is a field of the header that told.
     is_compared = (form.shift and answer.is_expected_known

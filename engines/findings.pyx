@@ -1,10 +1,10 @@
 """What was found wrong: the records on the page, and the bad blocks themselves, for people to compare."""
 
-import os
-
 from libc.errno cimport EILSEQ
+from libc.stdint cimport int64_t
 
 from iovigil.engines.clock cimport now_ns
+from iovigil.engines.dumps cimport Dumps
 from iovigil.engines.latency cimport slot_add, slot_get, slot_set
 from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, StatsPage, mismatch_record
 
@@ -12,14 +12,9 @@ from iovigil.engines.stats cimport MISMATCH_COUNT, MISMATCHES_KEPT, StatsPage, m
 cdef class Findings:
     """The bad blocks of a job, on its page and, where they are wanted, in files."""
 
-    def __cinit__(self, StatsPage stats not None, dumps):
-        """`dumps` says where, under which names and how much of them; None is nowhere."""
+    def __cinit__(self, StatsPage stats not None, Dumps dumps not None):
         self.page = stats.page
-        self.has_dumps = dumps is not None
-        if self.has_dumps:
-            self.dump_name = f"{dumps['directory']}/{dumps['prefix']}"
-            self.dump_suffix = f".{dumps['suffix']}"
-            self.dump_files_left, self.dump_bytes_left = dumps["most_files"], dumps["most_bytes"]
+        self.dumps = dumps
 
     cdef void put(self, const io_u *io, const verdict *answer, uint64_t expected, const char *wanted) noexcept nogil:
         """Book a block that was read; `wanted` is what should be there, where the verdict says that this is known."""
@@ -40,28 +35,10 @@ cdef class Findings:
             place.found_offset = answer.found_offset
             place.found_ns = now_ns(&self.page.clock)
             place.file = io.file
-            if self.has_dumps:
+            if self.dumps.is_wanted:
                 with gil:
-                    place.is_dumped = self.dump(io, answer, wanted)
+                    place.is_dumped = self.dumps.write(
+                        io.file, io.offset, io.buf, wanted if answer.is_expected_known else NULL, io.block_length)
         slot_add(&self.page.mismatch[answer.kind], 1)
         slot_add(&self.page.total_errors, 1)
         slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>EILSEQ)
-
-    cdef bint dump(self, const io_u *io, const verdict *answer, const char *wanted) noexcept:
-        """Write down what was read, and what should have been where that is known."""
-        name = f"{self.dump_name}.{io.offset}{self.dump_suffix}"
-        contents = {"received": io.buf[:io.block_length]}
-        if answer.is_expected_known:
-            contents["expected"] = wanted[:io.block_length]
-        self.dump_files_left -= len(contents)
-        self.dump_bytes_left -= len(contents) * io.block_length
-        if self.dump_files_left < 0 or self.dump_bytes_left < 0:
-            return False
-        for kind, data in contents.items():
-            try:
-                with open(f"{name}.{kind}", "wb") as file:
-                    file.write(data)
-            except OSError as error:
-                os.write(2, f"warning: dump: {name}.{kind}: {error.strerror}\n".encode())
-                return False
-        return True

@@ -4,6 +4,7 @@ import errno
 import os
 
 from libc.errno cimport EILSEQ, EINTR, EIO, ENOSPC
+from libc.stdlib cimport abort
 from libc.string cimport memset
 from posix.fcntl cimport POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, posix_fadvise
 from posix.resource cimport RUSAGE_SELF, getrusage, rusage
@@ -49,6 +50,12 @@ cdef enum:
     NO_SLOT = 0xFFFFFFFE  # of a sync outside the queue
     BLOCKED_LOOK_NS = 20000  # how often to look whether another job has let go of a block
     LONGEST_BLOCKED_NS = 10000000000
+
+
+cdef void die_rather_than_write() noexcept nogil:
+    with gil:
+        os.write(2, b"error: an I/O was to be made outside of the region that was admitted: please report this\n")
+    abort()
 
 
 cdef tuple OPERATIONS = ("read", "write", "trim", "fsync", "fdatasync", "sync_file_range")
@@ -820,6 +827,11 @@ cdef class Job(PreparedJob):
 
     cdef inline io_u *take_slot(self, uint8_t ddir, const piece *drawn) noexcept nogil:
         cdef io_u *io
+        cdef const target_file *file = &self.targets.files[drawn.file]
+        if READ < ddir <= TRIM and (
+                drawn.offset < file.start or drawn.offset + drawn.length > file.start + file.length):
+            # Never seen; but what is beside the region is somebody's data.
+            die_rather_than_write()
         self.free_count -= 1
         io = self.free[self.free_count]
         io.ddir = ddir

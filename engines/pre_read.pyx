@@ -37,7 +37,7 @@ cdef int read_region(stats_page *page, char *buffer, int fd, uint64_t *at, uint6
 
 
 def pre_read(StatsPage page not None, regions):
-    """Read each (descriptor, size, start, length) from end to end, or until the stop word.
+    """Read each (descriptor, end, start, length) from end to end, or until the stop word.
 
     Returns whether all could be read; if not, the page holds the error and the job is over.
     """
@@ -48,10 +48,10 @@ def pre_read(StatsPage page not None, regions):
         raise MemoryError
     page.state = RunState.PRE_READING
     try:
-        for fd, size, start, length in regions:
+        for fd, limit, start, length in regions:
             at = start
             # A job that fills its target has a region without an end.
-            end = min(start + length, size) if size else start + length
+            end = min(start + length, limit) if limit else start + length
             if fd < 0:
                 continue
             with nogil:

@@ -106,5 +106,6 @@ cdef class PreparedJob:
                     scrub) except -1
     cdef uint64_t set_up_state(self, dict options, uint64_t seed) except? 0
     cdef bint uses(self, int ddir) noexcept
+    cdef object end(self, size, first)
     cdef void limit_depth(self, uint32_t depth) noexcept nogil
     cdef adopt(self, Replay replay)

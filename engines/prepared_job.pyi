@@ -15,7 +15,7 @@ class PreparedJob:
         self,
         options: dict[str, Any],
         stats: StatsPage,
-        files: Sequence[tuple[int, int]],
+        files: Sequence[tuple[int, int] | tuple[int, int, int]],
         number: int = 1,
         flow_place: tuple[FlowPage, int] | None = None,
         names: Sequence[str] | None = (),
@@ -25,8 +25,8 @@ class PreparedJob:
         scrub: dict[str, Any] | None = None,
     ) -> None:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine."""
-    def regions(self, files: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-        """(descriptor, size, start, length) of each file: what of it the job works on. Raises SetupError."""
+    def regions(self, files: Sequence[tuple[int, int] | tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+        """(descriptor, end, start, length) of each file: what of it the job works on. Raises SetupError."""
     @property
     def stats(self) -> StatsPage: ...
     @property

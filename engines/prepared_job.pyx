@@ -9,6 +9,7 @@ from iovigil.engines.buffers cimport Buffers
 from iovigil.engines.checkers cimport Checkers
 from iovigil.engines.contents cimport REMAKE, contents_begin, contents_free, contents_init
 from iovigil.engines.depth_search cimport search_init
+from iovigil.engines.dumps cimport Dumps
 from iovigil.engines.flow cimport flow_attach, flow_leave
 from iovigil.engines.io_u cimport WRITE, io_u
 from iovigil.engines.integrity cimport Integrity
@@ -44,6 +45,11 @@ cdef dict ADVICE = {
 }
 
 
+cdef tuple with_first(tuple file):
+    """A file of a job with the first byte that it may touch."""
+    return file if len(file) == 3 else (*file, 0)
+
+
 cdef class PreparedJob:
     """One workload against one target, ready to run."""
 
@@ -53,12 +59,12 @@ cdef class PreparedJob:
         """Raises SetupError, or EngineUnavailable when this host does not allow the engine.
 
         `options` is `JobOptions.native()`; `files` are (descriptor, bytes that may be touched, 0 when it has no end
-        of its own) each, none for an engine without a target; `number` is the job's place among those beside it;
-        `flow_place` a FlowPage and its place there; `names` what an iolog calls the files, None where it is
-        replayed on one file whatever it says; `location` where the engine is, when it is none of ours;
-        `shared_log` a write log that is not this job's alone (see Integrity); `state_file` the directory of the verify
-        state file, the job's name and its index; `scrub` what a scrub is told (see Scrub),
-        None for any other job.
+        of its own, and where those begin unless at 0) each, none for an engine without a target; `number` is the
+        job's place among those beside it; `flow_place` a FlowPage and its place there; `names` what an iolog calls
+        the files, None where it is replayed on one file whatever it says; `location` where the engine is, when it is
+        none of ours; `shared_log` a write log that is not this job's alone (see Integrity); `state_file` the directory of
+        the verify state file, the job's name and its index; `scrub` what a scrub is told (see Scrub), None for any
+        other job.
         """
         self.stats = stats
         self.page = stats.page
@@ -67,7 +73,8 @@ cdef class PreparedJob:
         self.state_file = state_file
         self.state_notes = []
         self.vouched = Vouched()
-        self.set_up(options, files or [(-1, 0)], number, location, shared_log, scrub)
+        self.set_up(options, [with_first(file) for file in files or [(-1, 0)]], number, location, shared_log,
+                    scrub)
         if flow_place is not None:
             # Before the release: of jobs that begin together the first would run free until the others have joined.
             flow_page, place = flow_place
@@ -100,11 +107,11 @@ cdef class PreparedJob:
             if self.options.is_verified:
                 raise SetupError("verify: what read_iolog replays has no headers to check; leave one of the two out")
             try:
-                self.replay = Replay(options, self.names, [size for _, size in files])
+                self.replay = Replay(options, self.names, [size for _, size, _ in files])
             except ValueError as error:
                 raise SetupError(str(error)) from None
             self.adopt(self.replay)
-        self.targets = TargetFiles(self.regions(files))
+        self.targets = TargetFiles(self.regions(files), [(first, self.end(size, first)) for _, size, first in files])
         self.region_bytes = sum([self.targets.files[index].length for index in range(self.targets.count)])
         self.pass_bytes = self.options.io_size if self.options.io_size >= 0 else (
             self.region_bytes * <uint64_t>-self.options.io_size // 100)
@@ -149,7 +156,8 @@ cdef class PreparedJob:
             self.recorder = Recorder(options["write_iolog"], self.names or ["target"])
         self.is_scrub = scrub is not None
         if self.is_scrub:
-            self.scrub = Scrub(self.stats, self.targets, scrub, <uint32_t>self.min_bs, options.get("dumps"))
+            self.scrub = Scrub(self.stats, self.targets, scrub, <uint32_t>self.min_bs,
+                               Dumps(options, self.targets))
         self.settles = self.options.is_verified or self.is_scrub
         self.restamps = self.logs.is_wanted or self.is_recorded or self.is_scrub
         self.is_watched = (self.logs.is_wanted or self.pace.is_on or self.options.is_replayed
@@ -261,15 +269,18 @@ cdef class PreparedJob:
         return (self.options.does_read, self.options.does_write, self.options.does_trim)[ddir]
 
     def regions(self, files):
-        """(descriptor, size, start, length) of each file: what of it the job works on. Raises SetupError."""
+        """(descriptor, end, start, length) of each file: what of it the job works on. Raises SetupError."""
+        files = [with_first(file) for file in files]
         if self.options.is_replayed:
-            return [(fd, size, 0, size or <uint64_t>1 << 62) for fd, size in files]
+            if any([first for _, _, first in files]):
+                raise SetupError("read_iolog: its offsets are those of a whole device, and the job has a region of one")
+            return [(fd, size, 0, size or <uint64_t>1 << 62) for fd, size, _ in files]
         regions = []
         # Every direction must find room: a job that does only half of what was asked for would pass for a good one.
         least = max([self.options.min_bs[ddir] for ddir in range(3)
                      if self.uses(ddir) and not (ddir == WRITE and self.options.is_trimwrite)])
         share = self.options.size // len(files) if self.options.size > 0 else 0
-        for fd, size in files:
+        for fd, size, first in files:
             start = self.options.offset
             if start < 0:
                 start = size * -start // 100
@@ -284,8 +295,12 @@ cdef class PreparedJob:
                     raise SetupError(f"offset {start} + size {length} is beyond the target's {size}")
             if length < least:
                 raise SetupError(f"size: {length} bytes have no room for one block of {least}; set size")
-            regions.append((fd, size, start, length))
+            regions.append((fd, first + size if size else 0, first + start, length))
         return regions
+
+    cdef object end(self, size, first):
+        """Where the job must end; a job that fills a file has no end, but on a device's region it has."""
+        return first + size if size and (first or not self.options.fill_device) else 0
 
     @property
     def notes(self):

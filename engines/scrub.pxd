@@ -32,6 +32,7 @@ cdef class Scrub:
     cdef readonly list notes  # what people should know
     cdef str path  # of the state, for people
     cdef int fd  # of the target; -1: an engine without one
+    cdef bint is_device
     cdef verify_format form
     cdef char *scratch[2]
     cdef uint8_t *marks  # of each block of the window

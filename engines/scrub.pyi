@@ -1,5 +1,6 @@
 from typing import Any, Self, final
 
+from iovigil.engines.dumps import Dumps
 from iovigil.engines.stats import StatsPage
 from iovigil.engines.target import TargetFiles
 
@@ -14,5 +15,5 @@ class Scrub:
         targets: TargetFiles,
         order: dict[str, Any],
         block_bytes: int,
-        dumps: dict[str, Any] | None = None,
+        dumps: Dumps,
     ) -> Self: ...

@@ -16,6 +16,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from iovigil.engines.diagnosis cimport diagnose, verdict
+from iovigil.engines.dumps cimport Dumps
 from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport DATASYNC, READ, WRITE
 from iovigil.engines.latency cimport slot_add, slot_set
@@ -81,7 +82,7 @@ cdef class Scrub:
     """The scrub of one region, in windows: read and checked, some of it written anew, flushed, booked."""
 
     def __cinit__(self, StatsPage stats not None, TargetFiles targets not None, dict order not None,
-                  uint32_t block_bytes, dumps=None):
+                  uint32_t block_bytes, Dumps dumps not None):
         """`order` has the descriptor and path of the state, the disk's identity, and the pace; `dumps` says where bad
         blocks are to be written down. Raises SetupError.
         """
@@ -93,6 +94,7 @@ cdef class Scrub:
         self.state = ScrubState(order["state_fd"])
         self.block_bytes = block_bytes
         self.fd = targets.files[0].fd
+        self.is_device = targets.files[0].is_device
         self.start = targets.files[0].start
         self.blocks = length // block_bytes
         self.n = order["n"]
@@ -105,6 +107,9 @@ cdef class Scrub:
         if self.fd >= 0 and not targets.files[0].is_device:
             inode = os.fstat(self.fd).st_ino
             born = born_ns(self.fd)
+        elif order.get("region_uuid"):
+            inode = int.from_bytes(order["region_uuid"][:8], "little")
+            born = int.from_bytes(order["region_uuid"][8:16], "little")
         try:
             self.adopt(order["identity"], inode, born, length, <uint64_t>time.time())
         except OSError as error:
@@ -139,7 +144,8 @@ cdef class Scrub:
             # Where neither a state nor a scrubbed region is there, nobody has lost anything.
             reason = f"{self.path} {trouble}" if trouble == "is damaged" or self.is_inhabited() else ""
         elif (inode, born_ns) != (record.inode, record.born_ns):
-            reason = "the probe file is not the one that was scrubbed: it has been made anew"
+            reason = ("the region is not the one that was scrubbed: it has been claimed anew" if self.is_device else
+                      "the probe file is not the one that was scrubbed: it has been made anew")
         elif any([known.get(label, value) != value for label, value in told.items()]):
             reason = f"the disk is {spelt(told)}, and was {spelt(known)}"
         elif (record.start, record.length, record.block_bytes) != (self.start, length, self.block_bytes):

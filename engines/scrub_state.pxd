@@ -23,8 +23,8 @@ cdef struct scrub_record:
     # The region, and which life of it.
     uint8_t region_id[16]
     uint64_t nonce  # of the contents
-    uint64_t inode  # of the probe file; 0 for a device
-    uint64_t born_ns
+    uint64_t inode  # of the probe file; of a device's region half of its UUID
+    uint64_t born_ns  # ... and the other half
     char identity[IDENTITY_SIZE]  # of the disk: serial number, WWN; empty where it tells none
     uint64_t start  # bytes
     uint64_t length

@@ -6,7 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef struct target_file:
     int fd  # -1: an engine without a target
     bint is_device
-    uint64_t size  # bytes; 0 where it has no end of its own
+    uint64_t size  # where what may be touched ends; 0 where it has no end of its own
     uint64_t start  # of the region that the job works on
     uint64_t length  # of that region; no I/O outside
 

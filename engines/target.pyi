@@ -3,9 +3,11 @@ from typing import final
 
 @final
 class TargetFiles:
-    """(descriptor, size, start, length) of each file; the descriptors stay the caller's."""
+    """(descriptor, end, start, length) of each file; the descriptors stay the caller's."""
 
-    def __init__(self, files: Sequence[tuple[int, int, int, int]]) -> None: ...
+    def __init__(
+        self, files: Sequence[tuple[int, int, int, int]], admitted: Sequence[tuple[int, int]] = ()
+    ) -> None: ...
     def __len__(self) -> int: ...
     @property
     def count(self) -> int: ...

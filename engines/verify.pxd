@@ -85,6 +85,7 @@ cdef void stamp_unit(const verify_format *form, char *unit, uint32_t length, uin
 cdef bint is_good_unit(const verify_format *form, char *unit, uint32_t length, uint64_t offset, uint64_t at,
                        uint64_t numberio, char *scratch) noexcept nogil
 
+cdef bint has_good_crc(const char *unit, uint32_t header_size) noexcept nogil
 cdef uint32_t header_size_of(const char *unit) noexcept nogil
 cdef bint is_of_type(const verify_format *form, const char *unit, uint32_t header_size) noexcept nogil
 cdef const checksum *checksum_for(const verify_format *form, uint32_t header_size) noexcept nogil
@@ -118,12 +119,16 @@ cdef inline uint64_t offset_of(const char *unit, uint32_t header_size, uint64_t 
     return offset
 
 
-cdef inline uint32_t shifted_size(const verify_format *form, const char *unit) noexcept nogil:
+cdef inline uint32_t shifted_size(const verify_format *form, const char *unit, uint32_t length) noexcept nogil:
     """How long header and checksum are that stand at verify_offset; as we write them where there is no header."""
-    cdef uint32_t header_size = header_size_of(unit + form.shift) if form.shift else 0
-    if not header_size:
-        return form.header_size + form.sum.size
-    return header_size + checksum_for(form, header_size).size
+    cdef uint32_t own = form.header_size + form.sum.size, header_size = 0, size
+    # A header of another layout may need more room than ours was given; the unit may be the last of its buffer.
+    if form.shift and form.shift + sizeof(header_48) <= length:
+        header_size = header_size_of(unit + form.shift)
+    elif form.shift and has_good_crc(unit + form.shift, sizeof(header_40)):
+        header_size = sizeof(header_40)
+    size = header_size + checksum_for(form, header_size).size
+    return size if header_size and size <= form.shift and form.shift + size <= length else own
 
 
 cdef inline void shift_unit(const verify_format *form, char *unit, uint32_t size) noexcept nogil:

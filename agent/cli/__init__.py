@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "run": ("iovigil.agent.cli.run", "run one job on one target, from options in fio's spelling"),
     "check-config": ("iovigil.agent.cli.check_config", "say what is wrong with a configuration, or what it would do"),
     "disks": ("iovigil.agent.cli.disks", "list this host's disks and what may be done to them"),
+    "claim": ("iovigil.agent.cli.claim", "take the region declared on a raw device; what is there is lost"),
+    "release": ("iovigil.agent.cli.release", "give up the region of a raw device that was claimed"),
     "mismatches": ("iovigil.agent.cli.mismatches", "show the last blocks that failed verification"),
 }
 

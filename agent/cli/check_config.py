@@ -4,9 +4,9 @@ import argparse
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iovigil.agent import config, schedule
+from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings, ScrubSettings
 from iovigil.agent.config.rules import portion
 from iovigil.agent.config.scrub_rules import spell_rate
@@ -31,6 +32,7 @@ HELP: Final = "say what is wrong with a configuration, or what it would do"
 SHOWN_STARTS: Final = 3
 DAY_S: Final = 86_400
 PIPE_COLUMNS: Final = 80
+UNBROKEN: Final[Mapping[str, Any]] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +45,9 @@ def main(args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    show(loaded, open_console(), now_unix=time.time(), host=host_id())
+    # Before there is a console: asking forks.
+    verdicts = {name: text for name, text in verdicts_on(loaded.disks).items() if not text.startswith("absent:")}
+    show(loaded, open_console(), now_unix=time.time(), host=host_id(), verdicts=verdicts)
     return 0
 
 
@@ -52,18 +56,28 @@ def open_console() -> Console:
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
 
 
-def show(loaded: Config, console: Console, *, now_unix: float, host: str, root: str = "/") -> None:
-    """Print what the agent on `host` would do; `root` is where /proc and /sys are."""
+def show(
+    loaded: Config,
+    console: Console,
+    *,
+    now_unix: float,
+    host: str,
+    root: str = "/",
+    verdicts: Mapping[str, str] | None = None,
+) -> None:
+    """Print what the agent on `host` would do; `root` is where /proc and /sys are, `verdicts` what the guard says."""
     say(console, f"{loaded.source} is right: {count(loaded.disks, 'disk')}, {count(loaded.probes, 'probe')}")
     say(console, f"Metrics on {loaded.agent.listen}, at most {loaded.agent.max_workers} runs at the same time\n")
     console.print(disks_table(loaded, console, root))
+    for name, verdict in (verdicts or {}).items():
+        say(console, textwrap.fill(f"{name}: {verdict}", console.width, subsequent_indent="    ", **UNBROKEN))
+    if verdicts:
+        say(console, "")
     for probe in loaded.probes:
         say(console, "\n".join(describe(probe, loaded.assignments())))
     console.print(schedule_table(loaded, console, now_unix, host))
-    for warning in (*absences(loaded, root), *overloads(loaded)):
-        say(
-            console, textwrap.fill(f"warning: {warning}", console.width, break_long_words=False, break_on_hyphens=False)
-        )
+    for warning in (*absences(loaded, root), *overlaps(loaded, root), *overloads(loaded)):
+        say(console, textwrap.fill(f"warning: {warning}", console.width, **UNBROKEN))
 
 
 def say(console: Console, text: str) -> None:
@@ -129,7 +143,8 @@ def describe(probe: ProbeSettings, assignments: Sequence[Assignment]) -> Iterato
 
 def scrub_plan(settings: ScrubSettings, options: JobOptions, disk: DiskSettings) -> Iterator[str]:
     """What a scrub comes to on one disk."""
-    region = portion(options.size, disk.size) or disk.size - portion(options.offset, disk.size)
+    whole = disk.writable_bytes
+    region = portion(options.size, whole) or whole - portion(options.offset, whole)
     asked = demand(settings, options, region)
     at_a_time = f"{asked.run_bytes / 2**20:.3g} MiB a run"
     bound = f" of {spell_rate(asked.rate_bytes_per_s)} allowed, busy {asked.busy_share:.1%}" if asked.busy_share else ""
@@ -183,6 +198,16 @@ def absences(loaded: Config, root: str) -> Iterator[str]:
         resolved = inventory.resolve(disk, root)
         if not resolved.is_present:
             yield f"disk {disk.name} is absent: {resolved.reason}"
+
+
+def overlaps(loaded: Config, root: str) -> Iterator[str]:
+    """Say where two disks, by different links, declare the same bytes of one device."""
+    declared = [(disk, disk.region, inventory.resolve(disk, root).device) for disk in loaded.disks if disk.region]
+    for place, (disk, mine, device) in enumerate(declared):
+        for other, theirs, other_device in declared[:place]:
+            is_apart = mine.offset + mine.size <= theirs.offset or theirs.offset + theirs.size <= mine.offset
+            if device and device == other_device and not is_apart:
+                yield f"the regions of {other.name} and {disk.name} overlap on {device}: one would destroy the other"
 
 
 def overloads(loaded: Config) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from iovigil.agent import order
 from iovigil.agent.config import DiskSettings, load
-from iovigil.agent.disks import claims, guard, identity, inquiry, inventory, sysfs
+from iovigil.agent.disks import claims, guard, identity, inquiry, inventory, possession, sysfs
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.disks.layout import readable
 from iovigil.agent.disks.refusal import Refused
@@ -57,13 +57,18 @@ def of_machine() -> list[dict[str, Any]]:
 
 def of_configuration(disks: Sequence[DiskSettings]) -> list[dict[str, Any]]:
     """One entry for every disk of a configuration."""
-    found = [(inventory.resolve(disk), disk) for disk in disks]
-    return judged(
-        [
-            (resolved, question_about_device(disk.device) if disk.device else question_about_file(disk))
-            for resolved, disk in found
-        ]
-    )
+    return judged([(inventory.resolve(disk), question_about(disk)) for disk in disks])
+
+
+def verdicts_on(disks: Sequence[DiskSettings]) -> dict[str, str]:
+    """What the guard says of the disks of a configuration, by their names."""
+    return {each["name"]: each["guard"] for each in of_configuration(disks)}
+
+
+def question_about(disk: DiskSettings) -> Callable[[], str]:
+    if disk.region is not None:
+        return question_about_region(disk, (disk.region.offset, disk.region.size))
+    return question_about_device(disk.device) if disk.device else question_about_file(disk)
 
 
 def judged(disks: Sequence[tuple[Resolved, Callable[[], str]]]) -> list[dict[str, Any]]:
@@ -77,7 +82,19 @@ def judged(disks: Sequence[tuple[Resolved, Callable[[], str]]]) -> list[dict[str
 def question_about_device(path: str) -> Callable[[], str]:
     def verdict() -> str:
         reasons = claims.inspect(path)
-        return f"read only: {'; '.join(reasons)}" if reasons else "read only: raw devices are never written"
+        return f"read only: {'; '.join(reasons)}" if reasons else "read only: no region is declared on it"
+
+    return verdict
+
+
+def question_about_region(disk: DiskSettings, declared: tuple[int, int]) -> Callable[[], str]:
+    def verdict() -> str:
+        try:
+            return f"writable: {possession.forecast(disk.name, disk.device, declared)}"
+        except Refused as reason:
+            return f"read only: {reason}"
+        except OSError as problem:
+            return f"read only: {disk.device}: {problem.strerror}"
 
     return verdict
 

@@ -12,6 +12,7 @@ from iovigil.agent.config.model import (
     Config,
     DiskSettings,
     ProbeSettings,
+    RegionSettings,
     ScrubSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
@@ -26,6 +27,7 @@ __all__ = [
     "DiskSettings",
     "ProbeSettings",
     "Problem",
+    "RegionSettings",
     "ScrubSettings",
     "load",
     "parse",

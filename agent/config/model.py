@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from iovigil.agent.config import kinds
 from iovigil.agent.config.kinds import Kind
+from iovigil.agent.disks import region
 from iovigil.engines.options import JobOptions
 
 DEFAULT_REWRITE: Final = 10.0
@@ -32,6 +33,19 @@ class AgentSettings(msgspec.Struct, frozen=True):
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
 
 
+class RegionSettings(msgspec.Struct, frozen=True):
+    """The part of a block device that is the agent's to write; `iovigil claim` takes it, and erases what is there."""
+
+    offset: Annotated[int, key("Where the region begins on the device: not in its first MiB.", kinds.SIZE)]
+    size: Annotated[
+        int,
+        key(
+            "Bytes of the region, which must end a MiB before the device does; its first 4 KiB say whose it is.",
+            kinds.SIZE,
+        ),
+    ]
+
+
 class DiskSettings(msgspec.Struct, frozen=True):
     """A probe file on a mounted filesystem, with its size, or a block device."""
 
@@ -39,12 +53,28 @@ class DiskSettings(msgspec.Struct, frozen=True):
     file: Annotated[
         str, key("Probe file on a mounted filesystem: created, owned and only ever written by the agent.", kinds.FILE)
     ] = ""
-    device: Annotated[str, key("Block device, best by a link under /dev/disk/by-id; only read.", kinds.DEVICE)] = ""
+    device: Annotated[
+        str, key("Block device, best by a link under /dev/disk/by-id; only read, but for a region.", kinds.DEVICE)
+    ] = ""
     size: Annotated[int, key("Size of the probe file.", kinds.SIZE)] = 0
+    region: Annotated[
+        RegionSettings | None, key("The part of a device that the agent may write: a mapping of offset and size.")
+    ] = None
 
     @property
     def path(self) -> str:
         return self.file or self.device
+
+    @property
+    def writable_bytes(self) -> int:
+        """Bytes for jobs that write: of the probe file, or of the region less its header; 0 on other devices."""
+        return self.region.size - region.HEADER if self.region else self.size
+
+
+def works_in_region(options: JobOptions) -> bool:
+    """Whether a job on a device with a region is about that: it writes there, or checks what was written. Any other
+    reads the whole device."""
+    return options.does_change or options.verify != "none"
 
 
 class ScrubSettings(msgspec.Struct, frozen=True):
@@ -76,8 +106,8 @@ class ProbeSettings(msgspec.Struct, frozen=True):
     kind: Annotated[
         str,
         key(
-            "`job`; or `scrub`: a job that owns the probe file, writes every block once and reads all of it again and "
-            "again.",
+            "`job`; or `scrub`: a job that owns the probe file or region, writes every block once and reads all of it "
+            "again and again.",
             kinds.PROBE_KIND,
         ),
     ] = "job"
@@ -145,6 +175,6 @@ def keys_of(settings: type[msgspec.Struct]) -> tuple[ConfigKey, ...]:
     for field in msgspec.structs.fields(settings):
         for meta in getattr(field.type, "__metadata__", ()):
             text, kind = meta.description, meta.extra["kind"]
-            is_list = get_origin(field.type.__origin__) is tuple
+            is_list = get_origin(getattr(field.type, "__origin__", None)) is tuple
             keys.append(ConfigKey(field.encode_name, field.name, text, kind, is_list, field.default))
     return tuple(keys)

@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 from typing import Final
 
-from iovigil.agent.config.model import PROBE_DEFAULTS, AgentSettings, DiskSettings, ProbeSettings, keys_of
+from iovigil.agent.config.model import (
+    PROBE_DEFAULTS,
+    AgentSettings,
+    DiskSettings,
+    ProbeSettings,
+    RegionSettings,
+    keys_of,
+)
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
 from iovigil.agent.config.sections import TOP_KEYS
 from iovigil.engines.compounds import notation_of
@@ -71,8 +78,13 @@ def render() -> str:
 
 def sections() -> Iterator[str]:
     yield "## The configuration file\n"
-    for title, settings in (("agent", AgentSettings), ("disks", DiskSettings), ("probes", ProbeSettings)):
-        yield f"### `{title}`\n\n{TOP_KEYS[title]} {settings.__doc__}\n"
+    for title, opening, settings in (
+        ("agent", TOP_KEYS["agent"], AgentSettings),
+        ("disks", TOP_KEYS["disks"], DiskSettings),
+        ("region", "Of a disk, beside `device`.", RegionSettings),
+        ("probes", TOP_KEYS["probes"], ProbeSettings),
+    ):
+        yield f"### `{title}`\n\n{opening} {settings.__doc__}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
         for key in keys_of(settings):
             default = "required" if key.is_required else code(default_text(key.default))

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from iovigil.agent.config.document import Section
-from iovigil.agent.config.model import DiskSettings, ProbeSettings
+from iovigil.agent.config.model import DiskSettings, ProbeSettings, works_in_region
+from iovigil.agent.disks.guard import REGION_ENGINES
 from iovigil.engines.coherence import check
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_size, spell_time
@@ -105,6 +106,8 @@ def check_target(section: Section) -> None:
         section.refuse("size", "is missing: a probe file needs one, such as 1GiB")
     elif has_device and has_size:
         section.refuse("size", "is for a probe file; a device has its own")
+    if has_file and "region" in section.entries:
+        section.refuse("region", "is for a device; a probe file is the agent's own as a whole")
 
 
 def check_probes(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
@@ -113,9 +116,9 @@ def check_probes(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Locat
         check_interval(probe, section)
         if all(disk.name for disk, _ in disks):
             check_patterns(probe, section, disks)
-        for disk, _ in disks:
+        for disk, place in disks:
             if probe.covers(disk.name):
-                check_assignment(probe, section, disk)
+                check_assignment(probe, section, disk, has_region="region" in place.entries)
 
 
 def check_interval(probe: ProbeSettings, section: Section) -> None:
@@ -140,28 +143,35 @@ def check_patterns(probe: ProbeSettings, section: Section, disks: Sequence[Locat
             section.report.add(line, f"{section.key('disks')}[{index}]", reason)
 
 
-def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings) -> None:
+def check_assignment(probe: ProbeSettings, section: Section, disk: DiskSettings, *, has_region: bool = False) -> None:
     job = section.section("job") if "job" in section.entries else None
     if job is None:
         return
     options = probe.options
-    if disk.device and options.does_change and probe.kind != "scrub":
+    if disk.device and options.does_change and not has_region and probe.kind != "scrub":
         act = "write to" if options.does_write else "discard what is on"
         job.refuse(
             "rw",
-            f"{options.rw} would {act} device {disk.name}: devices are read-only in this version; "
-            f"use a probe file, or leave {disk.name} out of the probe's disks",
+            f"{options.rw} would {act} device {disk.name}: devices are read-only; use a probe file, declare a region "
+            f"that the agent may write (region: {{offset: 1GiB, size: 8GiB}}, then `iovigil claim {disk.name}`), "
+            f"or leave {disk.name} out of the probe's disks",
+        )
+    if disk.region and options.does_change and options.ioengine not in REGION_ENGINES:
+        job.refuse(
+            "ioengine",
+            f"{options.ioengine} is not trusted with the region of {disk.name}: use {', '.join(REGION_ENGINES)}",
         )
     if disk.file and options.verify != "none" and not options.does_write:
         job.refuse("verify", f"finds nothing to check in {disk.name}, a probe file: use rw write or randwrite")
-    if not disk.file or not disk.size:
+    whole = disk.writable_bytes
+    if not whole or not (disk.file or works_in_region(options)):
         return
-    offset = portion(options.offset, disk.size)
-    region = portion(options.size, disk.size) or disk.size - offset
-    end, size = spell_size(offset + region), spell_size(disk.size)
-    if offset and offset >= disk.size:
+    offset = portion(options.offset, whole)
+    region = portion(options.size, whole) or whole - offset
+    end, size = spell_size(offset + region), spell_size(whole)
+    if offset and offset >= whole:
         job.refuse("offset", f"{spell_size(offset)} is beyond the {size} of disk {disk.name}")
-    elif offset + region > disk.size:
+    elif offset + region > whole:
         job.refuse("size", f"ends at {end} (offset + size), beyond the {size} of disk {disk.name}")
     elif options.max_bs > region:
         job.refuse(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from iovigil.agent.config.kinds import LABEL
-from iovigil.agent.config.model import AgentSettings, ConfigKey, DiskSettings, ProbeSettings, keys_of
+from iovigil.agent.config.model import AgentSettings, ConfigKey, DiskSettings, ProbeSettings, RegionSettings, keys_of
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
 from iovigil.agent.config.sections import TOP_KEYS
 from iovigil.engines.compounds import notation_of
@@ -65,10 +65,10 @@ def value(key: ConfigKey, structures: Schema) -> Schema:
 
 def disk() -> Schema:
     file_or_device = [
-        {"required": ["file", "size"], "properties": {"device": False}},
+        {"required": ["file", "size"], "properties": {"device": False, "region": False}},
         {"required": ["device"], "properties": {"file": False, "size": False}},
     ]
-    return {**settings(DiskSettings), "oneOf": file_or_device}
+    return {**settings(DiskSettings, {"region": settings(RegionSettings)}), "oneOf": file_or_device}
 
 
 def job() -> Schema:

@@ -70,14 +70,16 @@ def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> N
     scrub, options = probe.scrub, probe.options
     if scrub is None:
         return
-    if disk.device:
+    whole = disk.writable_bytes
+    if disk.device and not disk.region:
         section.refuse(
             "disks" if "disks" in section.entries else "",
-            f"a scrub would write to device {disk.name}: devices are read-only in this version; "
-            f"scrub a probe file on it, or leave {disk.name} out",
+            f"a scrub would write to device {disk.name}: devices are read-only; scrub a probe file on it, declare a "
+            "region that the agent may write (region: {offset: 1GiB, size: 8GiB}, then "
+            f"`iovigil claim {disk.name}`), or leave {disk.name} out",
         )
         return
-    region = portion(options.size, disk.size) or disk.size - portion(options.offset, disk.size)
+    region = portion(options.size, whole) or whole - portion(options.offset, whole)
     if region < options.max_bs or scrub.period_s < 2 * scrub.every_s or not options.runtime:
         return  # said already
     asked = demand(scrub, options, region)
@@ -92,9 +94,9 @@ def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> N
 
 
 def check_owners(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
-    """Report what writes to a probe file that a scrub owns: each would find the other's blocks."""
+    """Report what writes to a probe file or region that a scrub owns: each would find the other's blocks."""
     for disk, _ in disks:
-        if not disk.file or not disk.name:
+        if not disk.writable_bytes or not disk.name:
             continue
         owner: ProbeSettings | None = None
         for probe, _ in probes:
@@ -106,8 +108,8 @@ def check_owners(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Locat
             place = section.section("job") if "job" in section.entries and probe.kind != "scrub" else None
             (place or section).refuse(
                 "rw" if place else "kind",
-                f"would write to disk {disk.name}, whose probe file the scrub {owner.name} owns: leave {disk.name} "
-                "out, or give this probe another file on that filesystem",
+                f"would write to disk {disk.name}, whose bytes the scrub {owner.name} owns: leave {disk.name} "
+                "out, or give this probe a file of its own on that disk",
             )
 
 

@@ -9,7 +9,15 @@ from yaml.nodes import Node, SequenceNode
 
 from iovigil.agent.config import kinds, rules, scrub_rules
 from iovigil.agent.config.document import Section, as_text, found, is_null
-from iovigil.agent.config.model import PROBE_DEFAULTS, AgentSettings, ConfigKey, DiskSettings, ProbeSettings, keys_of
+from iovigil.agent.config.model import (
+    PROBE_DEFAULTS,
+    AgentSettings,
+    ConfigKey,
+    DiskSettings,
+    ProbeSettings,
+    RegionSettings,
+    keys_of,
+)
 from iovigil.agent.config.rules import Located
 from iovigil.engines.options import JobOptions, OptionError
 from iovigil.engines.spelling import canonical, parse_option
@@ -33,10 +41,18 @@ def read_disks(root: Section) -> list[Located[DiskSettings]]:
     disks = []
     for section in root.sections("disks"):
         values = read_keys(section, DiskSettings)
+        if "region" in section.entries:
+            values["region"] = read_region(section)
         disks.append(Located(DiskSettings(**{"name": "", **values}), section))
     if isinstance(root.entries["disks"].node, SequenceNode) and not root.items("disks"):
         root.refuse("disks", "names no disk")
     return disks
+
+
+def read_region(disk: Section) -> RegionSettings | None:
+    section = disk.section("region")
+    values = read_keys(section, RegionSettings) if section is not None else {}
+    return RegionSettings(**values) if len(values) == len(keys_of(RegionSettings)) else None
 
 
 def read_probes(root: Section) -> list[Located[ProbeSettings]]:

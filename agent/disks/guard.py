@@ -13,13 +13,13 @@ import stat
 import sys
 import time
 
-from iovigil.agent.disks import footer, layout
+from iovigil.agent.disks import footer, layout, region
 from iovigil.agent.disks.refusal import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
     from collections.abc import Mapping
-    from typing import Any, Literal, TypedDict
+    from typing import Any, Literal, NotRequired, TypedDict
 
     class TargetOrder(TypedDict):
         """What the agent asks for."""
@@ -48,6 +48,9 @@ if TYPE_CHECKING:  # importing `typing` takes as long as the interpreter itself
         """Whether the I/O engine works through /dev/sg*."""
         session: str
         """Token of the invocation of `iovigil run`; empty where there is none."""
+        region: NotRequired[tuple[int, int] | None]
+        """Offset and size of what the configuration declares on a device as the agent's own, where the job is to work
+        there: because it writes, or because it checks what was written. Offset 0 of the job is then its first byte."""
 
 
 BLKSSZGET = 0x1268
@@ -59,21 +62,34 @@ RUN_MARK_VALUE = b"run"
 SESSION_MARK = "user.iovigil.session"
 
 CLAIM_S = 1.0
+READ_ONLY = (
+    "raw devices are read-only, but for a region that the configuration declares and `iovigil claim` has taken; "
+    "use a probe file"
+)
+# They touch exactly the bytes that they are told. mmap dirties whole pages, sg takes a partition for the disk, and of
+# what comes from elsewhere nobody knows.
+REGION_ENGINES = ("io_uring", "libaio", "null", "posixaio", "psync", "pvsync2", "sync")
 SCSI_GENERIC_MAJOR = 21
 
 
 class Target:
     """An admitted target: the job works on this descriptor and on these bytes of it, nothing else."""
 
-    __slots__ = ("fd", "is_writable", "kind", "path", "size")
+    __slots__ = ("fd", "is_writable", "kind", "path", "region_uuid", "size", "start")
 
-    def __init__(self, fd: int, size: int, path: str, kind: str, is_writable: bool) -> None:
+    def __init__(
+        self, fd: int, size: int, path: str, kind: str, is_writable: bool, start: int = 0, region_uuid: bytes = b""
+    ) -> None:
         self.fd = fd
+        self.start = start
+        """The first byte that the job may touch: 0, but for a region of a device."""
         self.size = size
-        """Bytes from the start that the job may touch; 0 where it ends with the filesystem (fill_device)."""
+        """Bytes from there that the job may touch; 0 where it ends with the filesystem (fill_device)."""
         self.path = path
         self.kind = kind
         self.is_writable = is_writable
+        self.region_uuid = region_uuid
+        """Of the claim by which a region of a device is the agent's own; empty of anything else."""
 
 
 def admit(order: TargetOrder, options: Mapping[str, Any]) -> Target:
@@ -85,7 +101,9 @@ def admit(order: TargetOrder, options: Mapping[str, Any]) -> Target:
     kind = order["kind"]
     if kind == "auto" and is_block_device(path):
         kind = "device"
-    if kind == "device":
+    if kind == "device" and order.get("region"):
+        target = admit_region(order, options["ioengine"])
+    elif kind == "device":
         target = admit_device(order)
     elif kind == "auto" and order["is_scsi_generic"] and is_scsi_generic(path):
         target = admit_scsi_generic(order)
@@ -126,14 +144,9 @@ def forecast(order: TargetOrder) -> str:
 def admit_device(order: TargetOrder) -> Target:
     path = order["path"]
     if order["write"]:
-        raise Refused(f"{path}: raw devices are read-only in this version; use a probe file")
-    pin = pinned(path)
-    if pin < 0:
-        raise Refused(f"there is no device {path}")
+        raise Refused(f"{path}: {READ_ONLY}")
+    pin = pinned_device(path)
     try:
-        mode = os.fstat(pin).st_mode
-        if not stat.S_ISBLK(mode):
-            raise Refused(f"{path} is {description(mode)}, not a block device")
         fd = reopened(pin, path, os.O_RDONLY | flags_of(order))
         try:
             if not stat.S_ISBLK(os.fstat(fd).st_mode) or os.fstat(fd).st_rdev != os.fstat(pin).st_rdev:
@@ -150,11 +163,71 @@ def admit_device(order: TargetOrder) -> Target:
         os.close(pin)
 
 
+def admit_region(order: TargetOrder, ioengine: str, root: str = "/") -> Target:
+    """Admit the region that is the agent's on a device, less its header: to write there only after every check, made
+    on the descriptor that the job gets, while the kernel keeps all others from claiming the device."""
+    path, declared = order["path"], order.get("region")
+    if not declared:
+        raise Refused(f"{path}: {READ_ONLY}")
+    if order["write"] and ioengine not in REGION_ENGINES:
+        raise Refused(
+            f"{path}: ioengine={ioengine} is not trusted with a region of a device; use one of "
+            f"{', '.join(REGION_ENGINES)}"
+        )
+    pin = pinned_device(path)
+    try:
+        device = region.Device(pin, path, root)
+        if order["write"]:
+            fd = claimed(pin, device, os.O_RDWR | flags_of(order))
+        else:
+            fd = reopened(pin, path, os.O_RDONLY | flags_of(order))
+        try:
+            device.require_same(fd)
+            look = reopened(pin, path, os.O_RDONLY)
+            try:
+                region.check_place(device, look, declared, logical_block_size(look))
+                owned = region.check_owner(device, look, order["disk"], declared)
+                if order["write"]:
+                    region.require_nobody(device, look)
+            finally:
+                os.close(look)
+            device.require_same(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+    finally:
+        os.close(pin)
+    start, size = region.bytes_of_jobs(declared)
+    return Target(fd, size, path, "device", order["write"], start, owned.uuid)
+
+
+def claimed(pin: int, device: region.Device, flags: int) -> int:
+    """Open a device for this process alone: nobody can mount it, or build on it, while the descriptor is open.
+
+    Raises Refused with the signs of whoever has it.
+    """
+    end_s = time.monotonic() + CLAIM_S
+    while True:
+        # Before it is opened at all: where somebody is at work, the device is not even touched.
+        region.require_unused(device)
+        try:
+            return reopened(pin, device.path, flags | os.O_EXCL)
+        except OSError as problem:
+            if problem.errno != errno.EBUSY:
+                raise
+            if time.monotonic() >= end_s:
+                raise Refused(
+                    f"{device.path} is in use: the kernel refuses an exclusive open, as while another run works there"
+                ) from None
+        # Tried again: what io_uring held may be let go a moment after its process was reaped.
+        time.sleep(0.01)
+
+
 def admit_scsi_generic(order: TargetOrder) -> Target:
     """Admit a disk by its SCSI generic node, which is a character device: for reading, and never for more."""
     path = order["path"]
     if order["write"]:
-        raise Refused(f"{path}: raw devices are read-only in this version; use a probe file")
+        raise Refused(f"{path}: {READ_ONLY}")
     if order["size"] <= 0:
         raise Refused(f"{path}: a SCSI generic device does not tell its size: the job needs --size")
     pin = pinned(path)
@@ -426,6 +499,18 @@ def pinned(path: str, flags: int = 0) -> int:
         return os.open(path, os.O_PATH | flags)
     except FileNotFoundError:
         return -1
+
+
+def pinned_device(path: str) -> int:
+    """The inode of a block device, pinned. Raises Refused for anything else."""
+    pin = pinned(path)
+    if pin < 0:
+        raise Refused(f"there is no device {path}")
+    mode = os.fstat(pin).st_mode
+    if not stat.S_ISBLK(mode):
+        os.close(pin)
+        raise Refused(f"{path} is {description(mode)}, not a block device")
+    return pin
 
 
 def reopened(pin: int, path: str, flags: int) -> int:

@@ -1,4 +1,4 @@
-"""What is mounted where, from /proc/self/mountinfo alone: no mounted filesystem is asked, none can block."""
+"""What is mounted where, from /proc/*/mountinfo alone: no mounted filesystem is asked, none can block."""
 
 import os
 
@@ -29,7 +29,37 @@ class Mount:
 
 def table(root: str = "/") -> list[Mount]:
     """Every mount of this namespace. Raises OSError."""
-    with open(sysfs.under(root, "/proc/self/mountinfo"), encoding="utf-8", errors="surrogateescape") as file:
+    return of_process("self", root)
+
+
+def elsewhere(root: str = "/") -> list[tuple[str, list[Mount]]]:
+    """The mounts of every other mount namespace that may be looked into, each with a process that is in it."""
+    seen = {namespace("self", root)}
+    found = []
+    for process in sorted(filter(str.isdecimal, sysfs.listing(sysfs.under(root, "/proc"))), key=int):
+        where = namespace(process, root)
+        if not where or where in seen:
+            continue
+        try:
+            mounts = of_process(process, root)
+        except (OSError, ValueError):  # it has ended meanwhile: another process may be in the same namespace
+            continue
+        seen.add(where)
+        found.append((process, mounts))
+    return found
+
+
+def namespace(process: str, root: str = "/") -> str:
+    """What names a process's mount namespace; empty where it may not be known."""
+    try:
+        return os.readlink(sysfs.under(root, f"/proc/{process}/ns/mnt"))
+    except OSError:
+        return ""
+
+
+def of_process(process: str, root: str = "/") -> list[Mount]:
+    """Every mount that a process sees. Raises OSError, ValueError."""
+    with open(sysfs.under(root, f"/proc/{process}/mountinfo"), encoding="utf-8", errors="surrogateescape") as file:
         return [Mount(line.rstrip("\n")) for line in file]
 
 

@@ -26,7 +26,18 @@ DIFFERENCES: Final[Sequence[tuple[str, str]]] = (
     ("Files that exist", "Written to only with `overwrite=1` when iovigil did not make them."),
     ("Exit status", "Never 0 when data was wrong or a worker was killed; fio 3.33 is silent about both."),
     ("Checks without data", "`verify` with `ioengine=null` fails, for nothing is kept; fio says that all was well."),
-    ("Checks after trims", "`verify_only` excludes `trim_percentage`."),
+    ("Checks after trims", "`verify_only` together with `trim_percentage` is for `iodepth=1`."),
+    ("Checks of less than all", "`verify=meta` judges headers alone where there is no `verify_pattern`, `null` "
+     "nothing: as fio."),
+    ("`sha512`", "In headers of fio 3.38 and older (`verify_header=fio-2.2`) its field is no digest: neither finds "
+     "a byte that is wrong, but near the ends of the data. In those of today it is one."),
+    ("`verify_interval`", "Has to divide the lengths; fio takes `bs` where it does not. What is wrong in an interval "
+     "that is not the last of its I/O leaves the exit status of fio 3.33 at 0."),
+    ("`verify_offset`", "Refused with `verify=pattern` and `null`, which have no header; fio ignores it there. "
+     "Together with a pattern without `%o` fio 3.33 leaves old headers in its blocks."),
+    ("`verify_pattern`", "As much as 1 MiB; fio 3.33 takes the first 512 bytes of a file. `verify=pattern_hdr` is what "
+     "fio 3.33 makes of `verify_pattern` without `verify`."),
+    ("Headers of another `verify`", "Fail as headers; fio compares its own checksum. Either gives EILSEQ."),
     ("Distributions", "`random_distribution` takes one distribution for reads, writes and trims."),
     ("State files", "Not saved by `verify_only`, nor before anything is written; `verify_header` chooses the version."),
     ("Random offsets", "`random_generator=auto` visits each block once without a map; its offsets are not fio's."),
@@ -73,9 +84,9 @@ class AcceptanceRow(NamedTuple):
 
 
 OURS: Final = "ours"
-NOT_YET: Final = "not yet: verify formats are not supported yet"
 WORKLOAD: Final = "system/test_acceptance_fio_workload.py"
 VERIFY: Final = "system/test_acceptance_fio_verify.py"
+MATRIX: Final = "system/test_verify_matrix.py"
 STATE: Final = "system/test_acceptance_fio_verify_state.py"
 LATENCY: Final = "system/test_acceptance_fio_latency.py"
 LOGS: Final = "system/test_acceptance_fio_logs.py"
@@ -111,8 +122,7 @@ ACCEPTANCE: Final[Sequence[AcceptanceRow]] = tuple(AcceptanceRow(*row) for row i
     ("A job leaves, and the others keep theirs", f"{FLOW}::test_those_that_stay_keep_their_proportion_when_one_leaves"),
     # Verification.
     ("Split lengths are written by one job and checked by another",
-     f"{VERIFY}::test_one_job_writes_split_lengths_and_another_checks_them",
-     "ours and fio 3.33, with crc32c; md5 is not yet there: verify formats are not supported yet"),
+     f"{VERIFY}::test_one_job_writes_split_lengths_and_another_checks_them"),
     ("A check with another `bs` than written fails", f"{VERIFY}::test_blocks_of_another_length_than_written_fail"),
     ("`verify_interval` below and above `bs`", f"{VERIFY}::test_any_interval_of_headers_can_be_checked"),
     ("`verify_backlog` reads what was written", f"{VERIFY}::test_a_backlog_reads_back_everything"),
@@ -143,8 +153,25 @@ ACCEPTANCE: Final[Sequence[AcceptanceRow]] = tuple(AcceptanceRow(*row) for row i
     ("`trim_percentage`: trimmed blocks read as zeroes", f"{VERIFY}::test_trimmed_blocks_read_as_zeroes",
      "ours; fio 3.33 aborts"),
     ("Counts of verifying jobs are the same as fio's", f"{VERIFY}::test_both_count_as_much"),
-    ("Patterns from a file, patterns of several parts", "", NOT_YET),
-    ("Other checksums than crc32c", "", NOT_YET),
+    ("Patterns from a file are what is written", f"{VERIFY}::test_a_pattern_from_a_file_is_what_the_file_holds"),
+    ("... of 16 KiB", f"{VERIFY}::test_a_pattern_of_16_kib_from_a_file", "ours; fio 3.33 takes 512 bytes of them"),
+    ("Patterns of several parts", f"{VERIFY}::test_a_pattern_of_several_parts_is_laid_over_every_block"),
+    ("What is no pattern is refused", f"{VERIFY}::test_what_is_no_pattern_is_refused"),
+    ("Directions x checksums x forms", f"{VERIFY}::test_every_format_passes_its_check"),
+    ("Damage under every checksum", f"{VERIFY}::test_damage_is_found_in_every_format",
+     "ours and fio 3.33, which does not find a byte under sha512"),
+    ("Blocks written again: in order, at random, mixed, with backlog, pattern or threads",
+     f"{VERIFY}::test_of_writes_in_one_place_the_last_is_expected",
+     "ours; fio 3.33 takes mixed ones without a map to be damaged"),
+    ("What is not zero where it was trimmed is found",
+     f"{VERIFY}::test_what_is_not_zero_where_it_was_trimmed_is_found", "ours; fio 3.33 aborts"),
+    ("Formats in pairs (checksum, interval, offset, pattern, order): fio takes what we wrote",
+     f"{MATRIX}::test_fio_takes_what_either_wrote"),
+    ("... we take what fio wrote", f"{MATRIX}::test_we_take_what_either_wrote"),
+    ("... fio finds any byte that is wrong in what we wrote", f"{MATRIX}::test_fio_finds_the_bytes_that_are_wrong"),
+    ("... we find it in what fio wrote, and say which", f"{MATRIX}::test_we_find_the_bytes_that_are_wrong"),
+    ("... and in today's headers, which fio 3.33 does not know",
+     f"{MATRIX}::test_we_find_the_bytes_that_are_wrong_of_what_we_wrote", OURS),
     ("A reader checks what the state file tells of: one file; four files, libaio, `loops`",
      f"{VERIFY}::test_a_reader_checks_what_the_state_file_tells_of"),
     ("A job that was cut short leaves a state file, and no more than it tells of is checked",

@@ -65,6 +65,7 @@ class Scrub:
             settings = ScrubSettings(n=n, period_s=0.0, every_s=0.0)
             scrub = orders.scrub_order(settings, parsed, state_path=str(state), cycles=cycles)
             order |= {
+                "targets": [{**wanted, "start": 0}],
                 "scrub": {**scrub, "window_bytes": window or scrub["window_bytes"]},
                 "extra_fds": {"scrub": state_fd},
             }

@@ -135,7 +135,7 @@ def test_a_configuration_is_shown_before_it_is_used(
     assert (shown.returncode, shown.stderr) == (0, "")
     print(shown.stdout)
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
-    assert lines["nvme0"].endswith("read only: raw devices are never written")
+    assert lines["nvme0"].endswith("read only: no region is declared on it")
     assert lines["data0"].endswith("probe file to be created: 8.0 MiB")
     assert lines["gone"].split()[1:3] == ["-", "-"], "neither a device nor a size"
     assert lines["gone"].endswith("absent: /dev/disk/by-id/no-such-disk is no block device of this machine")

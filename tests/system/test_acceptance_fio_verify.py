@@ -1,7 +1,7 @@
 """What is written is read back and checked, and what was damaged is found: of fio and of ours."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,15 @@ SYNC_AND_ASYNC = ["ioengine=psync\n", "ioengine=libaio\niodepth=8\n"]
 depths = pytest.mark.parametrize("engine", SYNC_AND_ASYNC, ids=["psync", "libaio"])
 
 
-def test_one_job_writes_split_lengths_and_another_checks_them(program: Program) -> None:
+@pytest.mark.parametrize("checksum", ["crc32c", "md5"])
+def test_one_job_writes_split_lengths_and_another_checks_them(program: Program, checksum: str) -> None:
     ran = program.run(
-        job="""
+        job=f"""
         [global]
         filename=data
         size=4m
         bssplit=512/50:64k/50
-        verify=crc32c
+        verify={checksum}
         verify_fatal=1
         iodepth=4
         [writes]
@@ -210,9 +211,137 @@ def overwrite(length: int) -> Callable[[Path], None]:
 MANGLES = {"a byte": flip_a_byte, "four bytes": overwrite(4), "a block": overwrite(4096)}
 
 
+# {what verify says: more that it needs}; `with headers` is what fio 3.33 makes of a pattern alone.
+FORMATS = {
+    **dict.fromkeys(("crc32c", "crc32", "crc64", "crc16", "crc7", "md5", "sha1", "sha256", "sha512", "xxhash"), ""),
+    **dict.fromkeys(("sha3-224", "sha3-256", "sha3-384", "sha3-512", "crc32c-intel", "meta", "null"), ""),
+    "pattern": "verify_pattern=0x5a%o\n",
+    "with headers": "verify_pattern=0x5a%o\n",
+}
+# fio 3.33 finds a byte only near the ends of the data, and so do we of what it wrote.
+UNSEEN = {"a byte": {"meta", "null"}, "four bytes": {"null"}, "a block": {"null"}}
+
+
+def one_job_each(options: str, left_out: Container[str] = ()) -> str:
+    """A section and a file for every format."""
+    return options + "".join(
+        f"[{name}]\nfilename={name}\n{more}" + (f"verify={name}\n" if name != "with headers" else "")
+        for name, more in FORMATS.items()
+        if name not in left_out
+    )
+
+
+WORKING_TOGETHER = {
+    "plain": "",
+    "threads": "verify_async=2\n",
+    "backlog": "verify_backlog=16\n",
+    "interval": "verify_interval=1k\n",
+    "deep": "ioengine=libaio\niodepth=8\nverify_backlog=16\nverify_async=1\n",
+    "offset": "verify_offset=512\n",
+}
+
+
+# Each of six directions with two of six forms.
+DIRECTIONS_AND_FORMS = [
+    (rw, form)
+    for (row, rw), (column, form) in itertools.product(
+        enumerate(["write", "readwrite", "randwrite", "randrw", "read", "randread"]), enumerate(WORKING_TOGETHER)
+    )
+    if (row + column) % 3 == 0
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rw", "form"), DIRECTIONS_AND_FORMS)
+def test_every_format_passes_its_check(program: Program, rw: str, form: str) -> None:
+    left_out = {"pattern", "null"} if form == "offset" else ()
+    common = f"[global]\nsize=256k\nbs=4k\nverify_fatal=1\n{WORKING_TOGETHER[form]}"
+    if "read" in rw:
+        program.run(job=one_job_each(f"{common}rw=write\ndo_verify=0\n", left_out))
+    ran = program.run(job=one_job_each(f"{common}rw={rw}\n", left_out))
+    assert {job["jobname"]: job["error"] for job in ran.jobs} == dict.fromkeys(FORMATS.keys() - set(left_out), 0)
+    for job in ran.jobs:
+        done = {name: job[name]["io_kbytes"] for name in ("read", "write")}
+        assert done["read"] >= 256 or rw in ("readwrite", "randrw"), job["jobname"]
+        assert sum(done.values()) >= 256
+
+
+READ, VERIFY_ONLY = "rw=randread\n", "rw=randwrite\nverify_only=1\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mangle", "check"),
+    [("a byte", READ), ("a byte", VERIFY_ONLY), ("four bytes", VERIFY_ONLY), ("a block", READ)],
+)
+def test_damage_is_found_in_every_format(program: Program, mangle: str, check: str) -> None:
+    common = "[global]\nsize=1m\nbs=4k\n"
+    program.run(job=one_job_each(f"{common}rw=randwrite\n"))
+    ran = program.run(job=one_job_each(common + check))
+    assert {job["jobname"]: job["error"] for job in ran.jobs} == dict.fromkeys(FORMATS, 0)
+    for name in FORMATS:
+        MANGLES[mangle](program.directory / name)
+    ran = program.run(job=one_job_each(common + check), status=None)
+    assert ran.status > 0
+    unseen = UNSEEN[mangle] | ({"sha512"} if mangle == "a byte" and not program.is_ours else set())
+    assert {job["jobname"] for job in ran.jobs if job["error"] != CORRUPT} == unseen
+    assert {job["error"] for job in ran.jobs if job["jobname"] in unseen} == {0}
+
+
+@pytest.mark.parametrize("length", [3, 255, 512])
+@pytest.mark.parametrize("verify", ["verify=pattern\n", "", "verify=crc32c\n"], ids=["bare", "headers", "crc32c"])
+def test_a_pattern_from_a_file_is_what_the_file_holds(program: Program, verify: str, length: int) -> None:
+    pattern = bytes((7 * at + at // 256) % 256 for at in range(length))
+    (program.directory / "pattern").write_bytes(pattern)
+    program.run(job=f"[v]\nfilename=data\nsize=16k\nbs=4k\nrw=write\nverify_pattern='pattern'\n{verify}")
+    data = (program.directory / "data").read_bytes()
+    data_at = 0 if "=pattern" in verify else 64  # behind header and checksum, whichever they are
+    for at in range(0, len(data), 4096):
+        assert data[at + data_at : at + 4096] == (pattern * 4096)[data_at:4096]
+
+
+def test_a_pattern_of_16_kib_from_a_file(ours: Program) -> None:
+    """fio 3.33 takes the first 512 bytes of it."""
+    pattern = bytes((at * at // 7 + at) % 251 for at in range(16 * KIB))
+    (ours.directory / "pattern").write_bytes(pattern)
+    job = "[v]\nfilename=data\nsize=64k\nbs=16k\nrw=write\nverify=pattern\nverify_pattern='pattern'\n"
+    ours.run(job=job)
+    assert (ours.directory / "data").read_bytes() == 4 * pattern
+
+
+MIXED = {
+    '0xff%o"ab"-1': (b"\xff", 8, b"ab\xff\xff\xff\xff"),
+    "0x0123": (b"\x01\x23",),
+    "0xabc": (b"\x0a\xbc",),
+    "17": (b"\x11",),
+    "258": (b"\x02\x01",),
+    "%o%o": (8, 8),
+    '"%o"': (b"%o",),
+    "'part'\"+\"'part'": (b"from a file+from a file",),
+}
+
+
+@pytest.mark.parametrize("text", MIXED)
+def test_a_pattern_of_several_parts_is_laid_over_every_block(program: Program, text: str) -> None:
+    (program.directory / "part").write_bytes(b"from a file")
+    common = "filename=data\nsize=32k\nbs=4k\nverify=pattern\n"
+    program.run(job=f"[v]\n{common}offset=8k\nrw=write\nverify_interval=1k\nverify_pattern={text}\n")
+    data = (program.directory / "data").read_bytes()
+    for at in range(8 * KIB, 32 * KIB, 4 * KIB):
+        laid = b"".join(at.to_bytes(8, "little") if part == 8 else bytes(part) for part in MIXED[text])
+        assert data[at : at + 4096] == (laid * 4096)[:4096]
+
+
+@pytest.mark.parametrize("text", ["", "abc", "%x", '0xab"cd', "'part", "'not there'"])
+def test_what_is_no_pattern_is_refused(program: Program, text: str) -> None:
+    assert "verify_pattern" in program.refuses(
+        job=f"[v]\nfilename=data\nsize=4k\nrw=write\nverify=pattern\nverify_pattern={text}\n"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mangle", MANGLES.values(), ids=MANGLES)
-@pytest.mark.parametrize(("rw", "engine"), zip(["write", "randwrite"], SYNC_AND_ASYNC, strict=True))
+@pytest.mark.parametrize(("rw", "engine"), list(zip(["write", "randwrite"], SYNC_AND_ASYNC, strict=True)))
 def test_damage_is_found(program: Program, rw: str, mangle: Callable[[Path], None], engine: str) -> None:
     common = f"[v]\nfilename=data\nsize=1m\nbs=4k\nrw={rw}\nverify=crc32c\nverify_fatal=1\n{engine}"
     program.run(job=common)
@@ -292,6 +421,36 @@ def test_writes_that_overlap_are_checked_for_the_last_of_them(ours: Program, map
     assert ours.run(job=job).job["error"] == 0
 
 
+OVERLAPS = {
+    "in order": "rw=write\n",
+    "at random": "rw=randwrite\n",
+    "without a map": "rw=randwrite\nnorandommap=1\n",
+    "one after another": "rw=randwrite\nnorandommap=1\nserialize_overlap=1\n",
+    "lengths": "rw=randwrite\nbsrange=4k-16k\n",
+    "backlog": "rw=randwrite\nverify_backlog=8\n",
+    "backlog without a map": "rw=randwrite\nnorandommap=1\nverify_backlog=8\n",
+    "experimental": "rw=randwrite\nexperimental_verify=1\n",
+    "threads": "rw=randwrite\nverify_async=2\n",
+    "mixed in order": "rw=rw\n",
+    "mixed": "rw=randrw\n",
+    "mixed without a map": "rw=randrw\nnorandommap=1\n",
+    "pattern": "rw=randwrite\nnorandommap=1\nverify_pattern=0x11%o\n",
+}
+
+
+@depths
+@pytest.mark.parametrize("writes", OVERLAPS)
+def test_of_writes_in_one_place_the_last_is_expected(ours: Program, writes: str, engine: str) -> None:
+    """fio 3.33 takes mixed ones without a map to be damaged."""
+    common = f"[v]\nfilename=data\nsize=256k\nbs=4k\nio_size=768k\nverify=md5\n{OVERLAPS[writes]}{engine}"
+    job = ours.run(job=common).job
+    assert job["error"] == 0
+    if not writes.startswith("mixed"):
+        assert job["write"]["io_kbytes"] == 768
+    if "iodepth" not in engine:
+        assert ours.run(job=f"{common}verify_only=1\n").job["error"] == 0
+
+
 TRIMS = "size=4m\nbs=4k\nrw=randwrite\nverify=crc32c\ntrim_percentage=30\ntrim_backlog=16\n"
 
 
@@ -304,6 +463,24 @@ def test_trimmed_blocks_read_as_zeroes(ours: Program, engine: str) -> None:
     zeroes = sum(not any(data[at : at + 4096]) for at in range(0, len(data), 4096))
     assert zeroes == job["trim"]["total_ios"]
     assert job["iovigil"]["verified_bytes"] == 4 * MIB
+
+
+@pytest.mark.parametrize("verify", ["crc32c", "sha3-256", "meta", "pattern\nverify_pattern=%o"])
+@pytest.mark.parametrize("mangle", ["a byte", "a block"])
+def test_what_is_not_zero_where_it_was_trimmed_is_found(ours: Program, verify: str, mangle: str) -> None:
+    """By the same job, asked to verify only: it knows which of its blocks it trimmed."""
+    common = f"[t]\nfilename=data\n{TRIMS}verify={verify}\n"
+    ours.run(job=common)
+    check = f"{common}verify_only=1\n"
+    assert ours.run(job=check).job["error"] == 0
+    with (ours.directory / "data").open("r+b") as file:
+        data = file.read()
+        trimmed = [at for at in range(4096, len(data), 4096) if not any(data[at : at + 4096])]
+        file.seek(trimmed[5] + 77)
+        file.write(b"\x10" * (1 if mangle == "a byte" else 4000))
+    ran = ours.run(job=check, status=None)
+    assert ran.job["error"] == CORRUPT
+    assert sum(ran.job["iovigil"]["mismatches"].values()) == 1
 
 
 def test_a_later_check_of_a_job_that_trimmed_is_refused_by_us(ours: Program) -> None:

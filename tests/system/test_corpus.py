@@ -76,6 +76,7 @@ DIFFERENCES: Final[dict[str, str]] = {
     "148-flow_sleep": "fio sleeps more than is asked for, and falls below the rate",
     "149-read-verify-loops": "fio 3.33 checks one loop of two",
     "150-null-1t-bw-log": "as 091",
+    "156-verify-another-checksum": "as 101",
 }
 
 

@@ -42,7 +42,7 @@ def configuration(directory: Path, *lines: str) -> Path:
 def test_a_free_and_a_mounted_device_are_told_apart(loop_device: MakeDevice, ext4_mount: MakeDevice) -> None:
     free, mount = loop_device(MIB), ext4_mount(16 * MIB)
     found = listed()
-    assert found[free.name]["guard"] == "read only: raw devices are never written"
+    assert found[free.name]["guard"] == "read only: no region is declared on it"
     assert found[free.name]["size_bytes"] == MIB
     mounted = found[mount.name.removeprefix("mount-")]
     assert mounted["guard"] == f"read only: mounted on {mount}"
@@ -70,7 +70,7 @@ def test_the_disks_of_a_configuration_each_have_a_verdict(loop_device: MakeDevic
     found = {name: entry["guard"] for name, entry in listed(path).items()}
     assert found["new"] == "probe file to be created: 1.0 MiB"
     assert found["theirs"].startswith(f"refused: {tmp_path}/theirs is left alone: it has no footer")
-    assert found["raw"] == "read only: raw devices are never written"
+    assert found["raw"] == "read only: no region is declared on it"
     assert found["gone"] == "absent: /dev/disk/by-id/no-such-disk is no block device of this machine"
     assert not (tmp_path / "new").exists()
 

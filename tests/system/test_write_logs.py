@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_runs import ENGINES, READ, WRITE, Outcome, run_job, running
@@ -26,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 def slow_check(path: Path, log: WriteLog, **more: object) -> Outcome:
     """A run that writes 200 blocks and has time to read back about a tenth of them."""
-    written = {"rw": "write", "runtime": "400ms", "rate_iops": "50,1000", **more}
+    written: dict[str, Any] = {"rw": "write", "runtime": "400ms", "rate_iops": "50,1000", **more}
     return run_job(path, write_log=log, verify="crc32c", bs=BLOCK, size=SIZE, **written)
 
 

@@ -330,7 +330,7 @@ def test_auto_tells_a_file_from_a_device(path: Path) -> None:
 
 
 def test_writing_to_a_raw_device_is_refused_before_it_is_opened() -> None:
-    assert_refused(order(Path("/dev/no-such-device"), kind="device"), "raw devices are read-only in this version")
+    assert_refused(order(Path("/dev/no-such-device"), kind="device"), "raw devices are read-only, but for a region")
 
 
 def test_a_missing_device_is_refused() -> None:
