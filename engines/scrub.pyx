@@ -142,7 +142,7 @@ cdef class Scrub:
         reason = None
         if trouble is not None:
             # Where neither a state nor a scrubbed region is there, nobody has lost anything.
-            reason = f"{self.path} {trouble}" if trouble != "is empty" or self.is_inhabited() else ""
+            reason = f"{self.path} {trouble}" if trouble == "is damaged" or self.is_inhabited() else ""
         elif (inode, born_ns) != (record.inode, record.born_ns):
             reason = ("the region is not the one that was scrubbed: it has been claimed anew" if self.is_device else
                       "the probe file is not the one that was scrubbed: it has been made anew")

@@ -61,7 +61,10 @@ cdef class ScrubState:
                 is_found = True
         if is_found:
             return None
-        return "is damaged" if found.strip(b"\0") else "is empty"
+        if not found.strip(b"\0"):
+            return "is empty"
+        # The first record goes to the last slot. Where the power cut that one, nothing has come of it yet.
+        return "is damaged" if found[:SLOT_SIZE].strip(b"\0") else "has no whole record yet"
 
     cdef int save(self) noexcept nogil:
         """Write the record to the slot of the older one, and have it on the medium: 0 or -errno."""

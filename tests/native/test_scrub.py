@@ -110,6 +110,7 @@ def test_a_state_of_which_nothing_is_sound_is_none() -> None:
         ScrubState(fd).read()
     with state_file() as fd:
         ScrubState(fd).write(cursor=7)
+        os.pwrite(fd, os.urandom(SLOT_BYTES), 0)
         for at in range(0, SLOT_BYTES, 97):
             byte = os.pread(fd, 1, SLOT_BYTES + at)
             os.pwrite(fd, bytes([byte[0] ^ 0x10]), SLOT_BYTES + at)
@@ -402,6 +403,20 @@ def test_corruption_is_the_error_of_a_run_whose_state_is_of_no_use_either(disk: 
     assert ran.page.error == errno.EILSEQ
     assert ran.page.text.startswith("data corruption: 1 block")
     assert "older than the disk" in ran.notes[0]
+
+
+@given(taken=st.lists(st.booleans(), min_size=SLOT_BYTES // SECTOR, max_size=SLOT_BYTES // SECTOR))
+@settings(deadline=None, max_examples=40)
+def test_a_first_record_that_the_power_cut_is_nothing_to_tell_of(taken: list[bool]) -> None:
+    with state_file() as fd:
+        ScrubState(fd).write(region_id=bytes(16), cycle=1)
+        first = os.pread(fd, STATE_BYTES, 0)
+    with state_file(first[:SLOT_BYTES] + torn(bytes(SLOT_BYTES), first[SLOT_BYTES:], taken)) as fd:
+        if taken[0] and taken[-1]:
+            return  # all that is in it has come through
+        ran = scrub(WatchedDisk(os.urandom(REGION), fd))
+        assert ran.notes == []
+        assert not ran.wrong
 
 
 def test_a_lost_state_begins_the_region_anew(disk: WatchedDisk) -> None:

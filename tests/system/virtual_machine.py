@@ -22,7 +22,10 @@ import iovigil
 
 SUITE: Final = "trixie"
 """Whose kernel: in that of Debian 12 scsi_debug can inject less."""
-MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug", "dm_mod")
+MODULES: Final = (
+    "virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug",
+    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey",
+)  # fmt: skip
 MAKING_DEADLINE_S: Final = 150.0
 START_S: Final = 60.0
 """Until the program is started, on a machine that has other things to do."""
@@ -72,8 +75,11 @@ class VirtualMachine:
     kernel: Path
     initrd: Path
 
-    def run(self, program: Path, share: Path, deadline_s: float) -> Ended:
-        """Boot, run a Python program as root, power off. `share` is empty, and its /mnt/share."""
+    def run(self, program: Path, share: Path, deadline_s: float, disks: Sequence[Path] = ()) -> Ended:
+        """Boot, run a Python program as root, power off.
+
+        `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on.
+        """
         start = START.format(
             packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
         )
@@ -82,7 +88,7 @@ class VirtualMachine:
         console = share / "console"
         with console.open("wb") as output:
             subprocess.run(
-                self.command(share),
+                self.command(share, disks),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -95,7 +101,7 @@ class VirtualMachine:
         texts = {name: file.read_text(errors="replace") for name, file in files.items()}
         return Ended(int(texts["status"]), texts["output"], texts["errors"], texts["dmesg"])
 
-    def command(self, share: Path) -> list[str]:
+    def command(self, share: Path, disks: Sequence[Path]) -> list[str]:
         nine_p = "local,security_model=none,multidevs=remap"
         return [
             "qemu-system-x86_64",
@@ -105,6 +111,7 @@ class VirtualMachine:
             *("-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable"),
             *("-virtfs", f"{nine_p},path=/,mount_tag=root,readonly=on"),
             *("-virtfs", f"{nine_p},path={share},mount_tag=share"),
+            *(word for disk in disks for word in ("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe")),
         ]
 
 
