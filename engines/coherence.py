@@ -216,6 +216,9 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     room = verify_header_bytes(options)
     if options.min_bs <= room:
         yield OptionError("bs", f"{options.min_bs} has no room for a verify header: at least {room + 1}")
+    elif options.common_bs <= room:
+        found = f"reads and writes have {options.common_bs} bytes in common, which is what stands under one header"
+        yield OptionError("bs", f"{found}: at least {room + 1}")
     if options.fill_device:
         yield OptionError("fill_device", "together with verify is not supported yet")
     if options.verify_only and not options.does_write:
@@ -246,9 +249,14 @@ def check_old_sha512(options: JobOptions) -> Iterator[OptionError]:
     """Its field is a copy of data that short blocks do not have: fio up to 3.38 refuses its own."""
     if (options.verify, options.verify_header) != ("sha512", "fio-2.2"):
         return
-    unit, least = min(options.verify_interval or MAX_INT64, options.min_bs), 296
+    unit, least = unit_bytes(options), 296
     if unit < least:
         yield OptionError("verify", f"sha512 with verify_header=fio-2.2 takes units of at least {least}, not {unit}")
+
+
+def unit_bytes(options: JobOptions) -> int:
+    """What stands under one header."""
+    return min(options.verify_interval or MAX_INT64, options.common_bs)
 
 
 def verify_header_bytes(options: JobOptions) -> int:
@@ -263,7 +271,7 @@ def check_header_place(options: JobOptions, room: int) -> Iterator[OptionError]:
     if options.verify in HEADERLESS:
         yield Inapplicable("verify_offset", f"moves the header, and verify={options.verify} has none")
         return
-    unit = min(options.verify_interval or MAX_INT64, options.min_bs)
+    unit = unit_bytes(options)
     if not room <= options.verify_offset <= unit - room:
         reason = f"{options.verify_offset} is not in {room}..{unit - room}: header and checksum take {room} bytes"
         yield OptionError("verify_offset", f"{reason} of the {spell_size(unit)} under them")

@@ -16,6 +16,7 @@ from iovigil.engines.write_log cimport write_log
 cdef struct stretch:
     uint64_t first  # unit
     uint64_t count
+    uint64_t generation  # what was put there; a block that was written again has an entry of its own
 
 
 cdef struct stretch_queue:

@@ -15,8 +15,8 @@ from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport Counter, Mismatch, StatsPage
 from iovigil.engines.verify cimport first_not_zero, format_free, format_init, is_good_unit, stamp_unit
 from iovigil.engines.write_log cimport (
-    IN_FLIGHT, TRIMMED, claim, is_in_flight, next_written, unit_get, unit_set, units_left, write_begun, write_checked,
-    write_done, write_log_attach, write_log_free, write_log_init,
+    IN_FLIGHT, TRIMMED, claim, is_in_flight, next_written, unit_get, unit_set, unit_swap, units_left, write_begun,
+    write_checked, write_done, write_log_attach, write_log_free, write_log_init,
 )
 
 cdef enum:
@@ -31,8 +31,8 @@ cdef int queue_init(stretch_queue *self, uint64_t size) except -1:
     return 0
 
 
-cdef inline void queue_put(stretch_queue *self, uint64_t first, uint64_t count) noexcept nogil:
-    self.places[self.given % self.size] = stretch(first, count)
+cdef inline void queue_put(stretch_queue *self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil:
+    self.places[self.given % self.size] = stretch(first, count, generation)
     self.given += 1
     if self.given - self.taken > self.size:
         self.taken += 1
@@ -157,30 +157,29 @@ cdef class Integrity:
         """Book a write or trim that is about to be issued, and stamp the blocks to write; `is_dry` only books."""
         cdef uint64_t first = self.unit_of(io.file, io.offset), unit, at = 0, length = self.interval or io.block_length
         cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
+        if self.is_whole:
+            self.cut_off(first, count)
         if io.ddir != WRITE:
             for unit in range(first, first + count):
                 unit_set(&self.log.units[unit], unit_get(&self.log.units[unit]) | IN_FLIGHT)
             # What was never written is checked too: it must read as zeroes.
             self.log.end = max(self.log.end, first + count)
             return
-        if self.is_whole:
-            self.cut_off(first, count)
         io.numberio = write_begun(&self.log, first, count)
         while at < io.block_length and not is_dry:
             stamp_unit(&self.form, io.buf + at, <uint32_t>length, io.offset + at, at, io.numberio)
             at += length
 
     cdef void cut_off(self, uint64_t first, uint64_t count) noexcept nogil:
-        """Forget what is left on either side of blocks that a write is about to cover in part."""
+        """Forget what is left on either side of blocks that a write or trim is about to cover in part."""
         cdef uint64_t *units = self.log.units
-        cdef uint64_t unit = first, kept = units[first]
-        while kept and unit and units[unit - 1] == kept:
+        # Where others may want them, units that are about to be written are marked so by now.
+        cdef uint64_t unit = first, kept = unit_get(&units[first]) & ~IN_FLIGHT
+        while kept and not kept & TRIMMED and unit and unit_swap(&units[unit - 1], kept, 0):
             unit -= 1
-            units[unit] = 0
         unit = first + count
-        kept = units[unit - 1]
-        while kept and unit < self.log.count and units[unit] == kept:
-            units[unit] = 0
+        kept = unit_get(&units[unit - 1]) & ~IN_FLIGHT
+        while kept and not kept & TRIMMED and unit < self.log.count and unit_swap(&units[unit], kept, 0):
             unit += 1
 
     cdef void finish(self, const io_u *io, uint64_t generation) noexcept nogil:
@@ -192,17 +191,18 @@ cdef class Integrity:
             return
         # By generation, not by the order in which writes end: verify_only has to choose the same.
         if self.trim_backlog and mix(self.seed + generation) >> 32 < self.trim_share:
-            queue_put(&self.untrimmed, first, count)
+            queue_put(&self.untrimmed, first, count, generation)
         elif self.verify_backlog:
-            queue_put(&self.unchecked, first, count)
+            queue_put(&self.unchecked, first, count, generation)
 
     cdef void trimmed(self, const io_u *io) noexcept nogil:
         """Book a trim that has ended."""
         cdef uint64_t first = self.unit_of(io.file, io.offset)
         cdef uint64_t count = (io.block_length + self.unit - 1) // self.unit
-        write_done(&self.log, first, count, self.log.generation | TRIMMED if self.expects_zeroes else 0)
+        cdef uint64_t generation = self.log.generation | TRIMMED if self.expects_zeroes else 0
+        write_done(&self.log, first, count, generation)
         if self.expects_zeroes and self.verify_backlog:
-            queue_put(&self.unchecked, first, count)
+            queue_put(&self.unchecked, first, count, generation)
 
     cdef bint next_unchecked(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil:
         """The next stretch of one generation, in order of offset."""
@@ -236,24 +236,20 @@ cdef class Integrity:
     cdef bint next_backlog(self, piece *drawn, uint64_t *generation, bint *is_trimmed) noexcept nogil:
         """The next stretch that verify_backlog wants to see again now."""
         cdef stretch place
-        cdef uint64_t found
         while queue_take(&self.unchecked, self.verify_backlog, self.verify_batch, &place):
-            found = unit_get(&self.log.units[place.first])
-            if found and not found & IN_FLIGHT and self.holds(place.first, place.count, found):
+            if self.holds(place.first, place.count, place.generation):
                 self.place_of(place.first, drawn)
                 drawn.length = <uint32_t>(place.count * self.unit)
-                is_trimmed[0] = (found & TRIMMED) != 0
-                generation[0] = found & ~TRIMMED
+                is_trimmed[0] = (place.generation & TRIMMED) != 0
+                generation[0] = place.generation & ~TRIMMED
                 return True
         return False
 
     cdef bint next_trim(self, bint is_last, piece *drawn) noexcept nogil:
         """The next stretch to trim now; `is_last`: whatever is left."""
         cdef stretch place
-        cdef uint64_t found
         while queue_take(&self.untrimmed, 1 if is_last else self.trim_backlog, self.trim_batch, &place):
-            found = unit_get(&self.log.units[place.first])
-            if found and not found & (IN_FLIGHT | TRIMMED) and self.holds(place.first, place.count, found):
+            if self.holds(place.first, place.count, place.generation):
                 if self.is_shared and not claim(&self.log, place.first, place.count):
                     continue
                 self.place_of(place.first, drawn)

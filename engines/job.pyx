@@ -275,6 +275,9 @@ cdef class Job(PreparedJob):
                     self.phase(False, end)
                 budget -= left - self.ios_left
                 is_wanted = self.reads_back and not slot_get(&self.page.stop) and not self.has_failed()
+                if (self.options.verify_only and self.integrity.trim_backlog and budget
+                        and _loop + 1 < self.options.loops):
+                    is_wanted = False  # each loop trims other blocks; what the last has left is on the disk
                 if self.has_written and not self.failure.error and (self.options.end_fsync or is_wanted):
                     self.sync_target()
                 if is_wanted and not self.failure.error:
@@ -624,7 +627,8 @@ cdef class Job(PreparedJob):
                     return NULL
             elif not (self.draw_vouched(ddir, &drawn) if self.vouched.is_loaded else self.draw(ddir, &drawn)):
                 self.bytes_left = 0
-                return NULL
+                # The last trims are due now.
+                return self.pick_backlog(now) if self.has_backlog else NULL
             self.chosen_ddir = -1
         if self.has_conflicts and not self.is_checking and self.is_taken(ddir, &drawn):
             # Two writes of one block under way would leave open which one it holds: let the first end.

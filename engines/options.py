@@ -1,6 +1,7 @@
 """JobOptions: every option of a job once, under fio's name, with its type, default, limits, unit and help."""
 
 from collections.abc import Mapping, Sequence
+from math import gcd
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -506,8 +507,8 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.rw.startswith("rand")
 
     @property
-    def lengths(self) -> RangePerDirection:
-        """The least and the greatest length of an I/O, for reads, writes and trims."""
+    def written_lengths(self) -> RangePerDirection:
+        """The lengths as they are written down, for reads, writes and trims."""
         reads, writes, trims = (
             (min(size for size, _ in split), max(size for size, _ in split))
             if split
@@ -516,11 +517,23 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             else (bs, bs)
             for bs, bounds, split in zip(self.bs, self.bsrange, self.bssplit, strict=True)
         )
+        return reads, writes, trims
+
+    @property
+    def lengths(self) -> RangePerDirection:
+        """The least and the greatest length of an I/O, for reads, writes and trims."""
+        reads, writes, trims = self.written_lengths
         if not self.bs_is_seq_rand:
             return reads, writes, trims
         # Those of reads for what is sequential, those of writes for what is random.
         both = (min(reads[0], writes[0]), max(reads[1], writes[1])) if self.is_random else reads
         return both, both, both
+
+    @property
+    def common_bs(self) -> int:
+        """What the least lengths of all that the job uses have in common: no unit under a header is longer."""
+        is_used = (True, self.is_random, False) if self.bs_is_seq_rand else self.uses
+        return gcd(*(least for used, (least, _) in zip(is_used, self.written_lengths, strict=True) if used))
 
     @property
     def min_bs(self) -> int:
@@ -562,6 +575,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "direction": self.direction,
             "sequence": self.sequence,
             "lengths": self.lengths,
+            "common_bs": self.common_bs,
             "does_read": reads,
             "does_write": writes,
             "does_trim": trims,

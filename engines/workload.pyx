@@ -75,12 +75,10 @@ cdef uint64_t verify_interval(dict options, const job_options *native, list used
 
     Raises ValueError for options that would not keep to it.
     """
-    cdef uint64_t interval = 0
-    for ddir in used:
-        interval = common_divisor(native.min_bs[ddir], interval)
+    cdef uint64_t interval = options["common_bs"]
     if native.verify_interval:
         interval = min(interval, native.verify_interval)
-    steps = [("bs", native.min_bs[ddir]) for ddir in used]
+    steps = [("bs", options["common_bs"])]
     if native.is_random:
         steps += [("blockalign", native.blockalign[ddir]) for ddir in used]
     elif native.sequence:

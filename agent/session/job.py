@@ -163,7 +163,7 @@ def join_flows(jobs: Sequence[SessionJob]) -> None:
 def share_write_logs(jobs: Sequence[SessionJob]) -> None:
     """Give clones that write to the same blocks one log: each would take the others' writes for corruption.
 
-    Jobs of several sections that overlap are warned: what one has yet to check the other may write again.
+    Other jobs that overlap are warned: what one has yet to check the other may write again.
     Raises OSError.
     """
     writers = [job for job in jobs if job.options.verify != "none" and job.options.does_write and job.plan.paths]
@@ -177,10 +177,18 @@ def share_write_logs(jobs: Sequence[SessionJob]) -> None:
                 job.log_share = LogShare(log, place, len(together))
     for index, job in enumerate(writers):
         for other in writers[:index]:
-            if other.options.name != job.options.name and may_overlap(other.plan, job.plan):
+            if job.log_share and other.log_share and job.log_share.log is other.log_share.log:
+                continue
+            if may_overlap(other.plan, job.plan):
+                is_clone = other.options.name == job.options.name
+                way_out = (
+                    "make offset_increment as long as the region of each, or leave it out"
+                    if is_clone
+                    else "put stonewall between them, or give each its offset and size"
+                )
                 job.warning = (
-                    f"writes to what {other.options.name} writes to at the same time, and both verify: one will find "
-                    "the blocks of the other; put stonewall between them, or give each its offset and size"
+                    f"writes to what {'another clone' if is_clone else other.options.name} writes to at the same time, "
+                    f"and both verify: one will find the blocks of the other; {way_out}"
                 )
 
 
@@ -188,11 +196,18 @@ def may_overlap(first: PlannedJob, second: PlannedJob) -> bool:
     """Whether two jobs may write to the same bytes at the same time."""
     if first.group != second.group or not {*first.paths} & {*second.paths}:
         return False
-    if second.options.wait_for or min(first.options.size, first.options.offset) < 0 or not first.options.size:
-        return not second.options.wait_for
-    if min(second.options.size, second.options.offset) < 0 or not second.options.size:
+    if second.options.wait_for:
+        return False
+    (offset, size), (other_offset, other_size) = region_of(first), region_of(second)
+    if min(offset, size) < 0 and min(other_offset, other_size) < 0 and max(offset, size, other_offset, other_size) <= 0:
+        # All in per cent.
+        offset, size, other_offset, other_size = -offset, -size, -other_offset, -other_size
+    if min(offset, size, other_offset, other_size) < 0 or not size or not other_size:
         return True
-    return (
-        first.options.offset < second.options.offset + second.options.size
-        and second.options.offset < first.options.offset + first.options.size
-    )
+    return offset < other_offset + other_size and other_offset < offset + size
+
+
+def region_of(plan: PlannedJob) -> tuple[int, int]:
+    """Offset and size of what a job works on in each of its files; below 0 in per cent of it."""
+    size = plan.options.size
+    return plan.options.offset, size // len(plan.paths) if size > 0 else size

@@ -876,3 +876,61 @@ def test_a_direction_that_finds_no_room_is_refused() -> None:
     with pytest.raises(SetupError, match="3000 bytes have no room for one block of 4096"):
         run(JobOptions(rw="rw", rwmixread=0, bs=(512, 4 * KIB, 512)), Disk([3000]))
     run(JobOptions(rw="trimwrite", bs=(512, 4 * KIB, 512)), Disk([3000]))
+
+
+@pytest.mark.parametrize("lengths", [(300, 1000), (1000, 300), (1024, 4096)])
+def test_units_end_with_each_of_the_lengths_that_bs_is_seq_rand_gives(lengths: tuple[int, int]) -> None:
+    """What both have in common was not looked for, and good blocks were called wrong."""
+    run(
+        JobOptions(
+            rw="randwrite", bs=(*lengths, 300), bs_is_seq_rand=True, percentage_random=(50,) * 3, verify="crc32c"
+        ),
+        Disk([40 * KIB]),
+    )
+
+
+WHOLE_PATTERN: dict[str, Any] = {
+    "verify": "pattern",
+    "verify_pattern": (bytes(range(200)), (3,)),
+    "verify_interval": 512,
+    "bssplit": (((512, 50), (1024, 30), (3072, 20)),) * 3,
+}
+"""Blocks of several units, each of which can only be judged from its beginning."""
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_trim_leaves_of_a_block_with_a_pattern_is_not_judged(seed: int) -> None:
+    """It was, as if it were the beginning."""
+    options = JobOptions(rw="randtrimwrite", norandommap=True, io_size=100 * KIB, randseed=seed, **WHOLE_PATTERN)
+    run(options, Disk([40 * KIB]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_backlog_leaves_a_block_that_was_written_anew_to_its_own_turn(seed: int) -> None:
+    """The length of the older block was read at the place of the newer, and the rest of that was judged alone."""
+    options = JobOptions(
+        rw="randwrite", norandommap=True, io_size=200 * KIB, verify_backlog=17, randseed=seed, **WHOLE_PATTERN
+    )
+    run(options, Disk([40 * KIB]))
+
+
+@pytest.mark.parametrize("iodepth", [1, 4])
+def test_the_last_trims_are_made_where_the_size_is_no_multiple_of_bs(iodepth: int) -> None:
+    disk = Disk([20 * KIB + 1], iodepth)
+    run(
+        JobOptions(rw="write", bs=(333,) * 3, verify="crc32c", trim_percentage=100, trim_backlog=10, iodepth=iodepth),
+        disk,
+    )
+    kinds = Tally(io.ddir for io in disk.ios)
+    assert kinds[TRIM] == kinds[WRITE] == 20 * KIB // 333
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_verify_only_looks_for_what_the_last_loop_left(seed: int) -> None:
+    """What the first had written was looked for after the last, and other blocks had been trimmed by then."""
+    options: dict[str, Any] = {
+        "rw": "randwrite", "loops": 3, "randseed": seed, "verify": "crc32c", "trim_percentage": 50, "trim_backlog": 3,
+    }  # fmt: skip
+    disk = Disk([40 * KIB])
+    run(JobOptions(**options, do_verify=False), disk)
+    assert run(JobOptions(**options, verify_only=True), disk).page.counter(Counter.VERIFIED_BYTES, READ)

@@ -161,6 +161,29 @@ def test_sections_that_would_find_each_other_s_blocks_are_warned(tmp_path: Path)
     assert "writes to what one writes to at the same time" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "is_warned"),
+    [
+        (("--size=512k", "--offset_increment=256k"), True),
+        (("--size=512k", "--offset_increment=512k"), False),
+        (("--size=60%", "--offset_increment=40%"), True),
+        (("--size=50%", "--offset_increment=50%"), False),
+        (("--size=1m",), False),
+    ],
+)
+def test_clones_whose_regions_overlap_in_part_are_warned(
+    tmp_path: Path, words: tuple[str, ...], is_warned: bool
+) -> None:
+    """They found each other's blocks, and nobody had said so."""
+    (tmp_path / "shared").write_bytes(bytes(1 << 20))
+    done = iovigil_run(
+        tmp_path / "shared", "--rw=write", "--bs=4k", "--verify=crc32c", "--numjobs=2", "--overwrite=1",
+        "--do_verify=0", *words,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("writes to what another clone writes to at the same time" in done.stderr) is is_warned
+
+
 def command(path: Path, *words: str) -> list[str | Path]:
     return [IOVIGIL, "run", "--name=clones", f"--filename={path}", "--size=1m", *words]
 

@@ -515,6 +515,14 @@ CONTRADICTIONS = [
     ({"fill_device": 1}, "fill_device: is for jobs that write; rw is read"),
     ({"verify": "crc32c", "bs": 32, "rw": "write"}, "bs: 32 has no room for a verify header: at least 53"),
     (
+        {"verify": "sha3-384", "bs": "106,159", "rw": "rw"},
+        "bs: reads and writes have 53 bytes in common, which is what stands under one header: at least 97",
+    ),
+    (
+        {"verify": "crc32c", "bs": "600,1000", "rw": "rw", "verify_offset": "500"},
+        "verify_offset: 500 is not in 52..148: header and checksum take 52 bytes of the 200 under them",
+    ),
+    (
         {"verify": "crc32c", "fill_device": 1, "rw": "write"},
         "fill_device: together with verify is not supported yet",
     ),
