@@ -31,7 +31,7 @@ def parse_days(text: str) -> frozenset[int]:
         first, dash, last = (word.strip() for word in part.partition("-"))
         for word in (first, last) if dash else (first,):
             if word not in WEEKDAYS:
-                raise ValueError(f"{word or text!r} is not a day: {', '.join(WEEKDAYS)}, as in mon-fri or sat,sun")
+                raise ValueError(f"{word or 'nothing'} is not a day: {', '.join(WEEKDAYS)}, as in mon-fri or sat,sun")
         start = WEEKDAYS.index(first)
         length = (WEEKDAYS.index(last) - start) % 7 if dash else 0
         days.update((start + number) % 7 for number in range(length + 1))

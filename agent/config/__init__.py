@@ -11,8 +11,10 @@ from iovigil.agent.config.model import (
     Assignment,
     Config,
     DiskSettings,
+    PressureSettings,
     ProbeSettings,
     RegionSettings,
+    WindowSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
 from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes
@@ -24,9 +26,11 @@ __all__ = [
     "Config",
     "ConfigError",
     "DiskSettings",
+    "PressureSettings",
     "ProbeSettings",
     "Problem",
     "RegionSettings",
+    "WindowSettings",
     "load",
     "parse",
 ]

@@ -4,7 +4,9 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
+from iovigil.agent.windows import WEEKDAYS, parse_days, parse_time_s, spell_time_of_day
 from iovigil.engines.options import SECOND_US
 from iovigil.engines.quantities import parse_size, parse_time_us, quoted, spell_size, spell_time
 
@@ -82,11 +84,31 @@ def read_size(text: str) -> int:
 
 
 def read_interval_s(text: str) -> float:
-    interval_us = parse_time_us(text, SECOND_US)
-    if not SHORTEST_INTERVAL_US <= interval_us <= LONGEST_INTERVAL_US:
+    duration_us = parse_time_us(text, SECOND_US)
+    if not SHORTEST_INTERVAL_US <= duration_us <= LONGEST_INTERVAL_US:
         least, most = spell_time(SHORTEST_INTERVAL_US), spell_time(LONGEST_INTERVAL_US)
         raise ValueError(f"{quoted(text)} is not in {least}..{most}")
-    return interval_us / SECOND_US
+    return duration_us / SECOND_US
+
+
+def read_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError, LookupError):  # a directory of zones, a path, a name that is none
+        raise ValueError(
+            f"{quoted(text)} is not a time zone that this host knows, such as Europe/Zurich or UTC: "
+            "see timedatectl list-timezones (package tzdata)"
+        ) from None
+    return text
+
+
+def read_days(text: str) -> str:
+    days = parse_days(text)
+    return text.lower().replace(" ", "") if len(days) < 7 else f"{WEEKDAYS[0]}-{WEEKDAYS[-1]}"
+
+
+def read_time_of_day(text: str) -> str:
+    return spell_time_of_day(parse_time_s(text))
 
 
 def whole(least: int, most: int) -> Kind:
@@ -108,3 +130,7 @@ FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
+ZONE: Final = Kind(read_zone, {"type": "string", "examples": ["Europe/Zurich", "UTC"]})
+DAYS: Final = Kind(read_days, {"type": "string", "examples": ["mon-fri", "sat,sun"]})
+TIME_OF_DAY: Final = Kind(read_time_of_day, {"type": "string", "examples": ["22:00"]})
+PERCENT: Final = whole(0, 100)
