@@ -17,11 +17,13 @@ class Disks:
     def __init__(self) -> None:
         self.blockers: dict[tuple[str, str], Skip] = {}
         self.started: list[tuple[str, str]] = []
+        self.planned_s: list[float | None] = []
 
     def blocker(self, _disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
         return self.blockers.get((entry.disk, entry.probe))
 
-    def start(self, disk: DiskSettings, entry: ProbeEntry) -> None:
+    def start(self, disk: DiskSettings, entry: ProbeEntry, planned_s: float | None = None) -> None:
+        self.planned_s.append(planned_s)
         self.started.append((entry.disk, entry.probe))
         assert disk.name == entry.disk
 
