@@ -17,6 +17,7 @@ from iovigil.agent.pressure import BackOff, PressureUnknown, Reading
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
+WHAT: Final = "blackout file and I/O pressure"
 INTERVAL_S: Final = 2.0  # the kernel's averages move as often
 
 
@@ -86,11 +87,11 @@ class Holds:
         try:
             is_blackout, reading, complaint = await aside.call(look, self._look_s)
         except TimeoutError:
-            self._complain(f"no answer within {self._look_s:g} s")
+            self._complain(f"{WHAT}: no answer within {self._look_s:g} s; taken to be as they were")
             return
         except OSError as error:
             self._is_looking = False
-            self._complain(error.strerror or str(error))
+            self._complain(f"{WHAT}: {error.strerror or error}; taken to be as they were")
             return
         self._complain(complaint)
         if settings is not self._settings:
@@ -112,13 +113,15 @@ class Holds:
                     is_blackout = True
             except OSError as error:
                 is_blackout = None
-                complaints.append(f"agent.blackout_file {settings.blackout_file}: {error.strerror}")
+                complaints.append(
+                    f"agent.blackout_file {settings.blackout_file}: {error.strerror}; taken to be as it was"
+                )
         if settings.pressure:
             try:
                 reading = pressure.read(pressure.sources(settings.pressure, self._root))
             except PressureUnknown as error:
                 reading = Reading()  # who cannot be asked holds nothing back
-                complaints.append(f"agent.pressure: {error}")
+                complaints.append(f"agent.pressure: {error}; starts do not wait")
         return is_blackout, reading, "; ".join(complaints)
 
     def _note_blackout(self, is_blackout: bool) -> None:
@@ -139,5 +142,5 @@ class Holds:
 
     def _complain(self, text: str) -> None:
         if text and text != self._complaint:
-            log.warning("what may hold starts back is not known: %s; going by what was", text)
+            log.warning("%s", text)
         self._complaint = text
