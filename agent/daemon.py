@@ -105,6 +105,7 @@ class Daemon:
             self._corruption.remind(self.ledger)
             await self._bound_dumps()
             await self.control.load()
+            await self._holds.look()
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
             self._notifier.ready()
