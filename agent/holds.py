@@ -34,6 +34,7 @@ class Holds:
         self._is_looking = False
         self._was_backing_off = False
         self._complaint = ""
+        self._marked = (0, 0)
 
     def adopt(self, settings: AgentSettings) -> None:
         self._settings = settings
@@ -59,6 +60,10 @@ class Holds:
         """Put on the books what holds."""
         ledger.is_blackout = self.is_blackout
         ledger.is_backing_off = self.is_backing_off
+        marked = (self.pauses.changes, id(ledger))
+        if marked == self._marked:
+            return
+        self._marked = marked
         for entry in ledger.probes.values():
             entry.is_paused = self.pauses.of(entry.disk, entry.probe, now_unix) is not None
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-MOST: Final = 1000
+MOST: Final = 256
 LONGEST_REASON: Final = 200
 
 
@@ -34,6 +34,8 @@ class Pauses:
 
     def __init__(self, pauses: Iterable[Pause] = ()) -> None:
         self._pauses = {(pause.disk, pause.probe): pause for pause in pauses}
+        self.changes = 0
+        """Grows with each change, so that what follows from the pauses need not be worked out again and again."""
 
     def add(self, pause: Pause) -> None:
         """Put it in force, in place of one of the same words. Raises ValueError when there are too many."""
@@ -41,6 +43,7 @@ class Pauses:
         if key not in self._pauses and len(self._pauses) >= MOST:
             raise ValueError(f"there are {MOST} pauses already: resume some of them, or pause by a pattern")
         self._pauses[key] = pause
+        self.changes += 1
 
     def remove(self, disk: str, probe: str) -> list[Pause]:
         """End those that concern nothing but what these patterns match; `*` and `*` are all. Returns them."""
@@ -49,21 +52,24 @@ class Pauses:
             for pause in self._pauses.values()
             if fnmatchcase(pause.disk, disk) and fnmatchcase(pause.probe, probe)
         ]
-        for pause in gone:
-            del self._pauses[pause.disk, pause.probe]
+        self._forget(gone)
         return gone
 
     def expire(self, now_unix: float) -> list[Pause]:
         """Forget those whose time is over; returns them."""
         gone = [pause for pause in self._pauses.values() if pause.has_ended(now_unix)]
-        for pause in gone:
-            del self._pauses[pause.disk, pause.probe]
+        self._forget(gone)
         return gone
 
     def of(self, disk: str, probe: str, now_unix: float) -> Pause | None:
         """The oldest that holds this probe on this disk; None when none does."""
         holding = [each for each in self._pauses.values() if each.covers(disk, probe) and not each.has_ended(now_unix)]
         return min(holding, key=lambda pause: pause.since_unix, default=None)
+
+    def _forget(self, gone: Iterable[Pause]) -> None:
+        for pause in gone:
+            del self._pauses[pause.disk, pause.probe]
+            self.changes += 1
 
     def all(self) -> list[Pause]:
         return sorted(self._pauses.values(), key=lambda pause: pause.since_unix)

@@ -69,6 +69,7 @@ class Turn:
     """When it came, on the clock that nobody sets."""
     blocked_by: Skip | None = None
     """What it waits for."""
+    _next_in_window: tuple[float, float] = (math.inf, -math.inf)
 
     def __post_init__(self) -> None:
         self.interval_s = self.entry.interval_s
@@ -89,8 +90,14 @@ class Turn:
         self.entry.skip(reason, now_unix, times)
 
     def next_in_window_unix(self) -> float:
-        before_unix = math.nextafter(self.next_unix, 0)
-        return schedule.next_start_unix(before_unix, self.interval_s, self.phase_s, self.windows)
+        """The first planned start from the next on that falls into a window."""
+        asked_unix, answer_unix = self._next_in_window
+        # Who shows the plan asks often, and far ahead the answer takes a look at many days.
+        if math.isinf(answer_unix) or not asked_unix <= self.next_unix <= answer_unix:
+            before_unix = math.nextafter(self.next_unix, 0)
+            answer_unix = schedule.next_start_unix(before_unix, self.interval_s, self.phase_s, self.windows)
+            self._next_in_window = (self.next_unix, answer_unix)
+        return answer_unix
 
 
 class Rounds:

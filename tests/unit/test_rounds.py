@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.ledger import DiskEntry, ProbeEntry, Skip
 from iovigil.agent.rounds import Rounds, Turn
@@ -359,3 +362,59 @@ def test_what_comes_is_the_next_start_in_a_window_with_what_waits_and_was_skippe
     assert (second.last_skip, second.last_skip_unix) == (None, 0.0)
     scene.at(25)
     assert scene.rounds.upcoming()[0].next_unix == START_UNIX + 35
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0.01, 60),
+        st.sampled_from([None, None, Skip.CONCURRENCY, Skip.OVERLAP, Skip.STUCK]),
+        st.sampled_from([None, None, None, Skip.PAUSED, Skip.BLACKOUT]),
+        st.sampled_from([None, None, Skip.PRESSURE]),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.floats(0.1, 9.9), st.integers(0, 200), st.integers(1, 400))
+def test_every_planned_start_takes_place_or_is_counted_once(
+    steps: list[tuple[float, Skip | None, Skip | None, Skip | None, bool]], at_s: float, from_s: int, length_s: int
+) -> None:
+    one = turn(at_s=at_s, windows=opens(from_s, from_s + length_s))
+    scene = Scene(one)
+    time_s, started = 0.0, 0
+    for step_s, blocker, refusal, pressure, is_present in steps:
+        time_s += step_s
+        scene.disks.blockers = {("d", "p"): blocker} if blocker else {}
+        scene.holding.refusals = {"d": refusal} if refusal else {}
+        scene.holding.pressure = pressure
+        one.disk_entry.is_present = is_present
+        before = one.due_unix
+        started += len(scene.at(time_s))
+        assert before is None or one.due_unix is None or one.due_unix >= before
+    planned = sum(1 for k in range(10_000) if at_s + 10 * k <= time_s)
+    # A float's grid and this one may differ by the last start, where that is at this very moment.
+    assert abs(started + sum(skips(one).values()) + (one.due_unix is not None) - planned) <= (
+        1 if abs((time_s - at_s) % 10 - 5) > 4.999 else 0
+    )
+    outside = sum(1 for k in range(planned) if not one.windows.is_open(START_UNIX + at_s + 10 * k))
+    assert abs(skips(one).get(Skip.WINDOW, 0) - outside) <= 1
+
+
+@given(STEPS, st.lists(st.floats(-100_000, 100_000), min_size=60, max_size=60))
+def test_however_the_wall_clock_is_set_starts_are_at_most_one_an_interval(
+    steps: list[tuple[float, Skip | None, Skip | None, Skip | None, bool]], jumps_s: list[float]
+) -> None:
+    """A clock that jumps may bring one start forward at each jump; nothing is missed but what was slept through."""
+    one = turn(at_s=5)
+    scene = Scene(one)
+    time_s, started = 0.0, 0
+    for number, (step_s, *_) in enumerate(steps):
+        time_s += step_s
+        scene.wall_shift_s += jumps_s[number] if number % 7 == 3 else 0.0
+        started += len(scene.at(time_s))
+    jumps = sum(1 for number in range(len(steps)) if number % 7 == 3)
+    assert started + skips(one).get(Skip.MISSED, 0) <= time_s / 10 + 1 + jumps
+    time_s += 10.01
+    scene.at(time_s)
+    assert abs(one.next_unix - (START_UNIX + time_s + scene.wall_shift_s)) <= 10.01, "it stays on the grid"
