@@ -12,7 +12,7 @@ from iovigil.agent.config.kinds import read_glob
 from iovigil.agent.holds import Holds
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Skip
-from iovigil.agent.pauses import LONGEST_REASON, Pause, PausesUnusable
+from iovigil.agent.pauses import LATEST_UNIX, LONGEST_REASON, Pause, PausesUnusable
 from iovigil.agent.rounds import Rounds, Starter
 from iovigil.agent.supervisor import Busy
 
@@ -57,10 +57,10 @@ class Control:
     def pause(self, disk: str = "*", probe: str = "*", *, until_unix: float | None = None, reason: str = "") -> Pause:
         """Have nothing of this started; runs under way go on. Names may be patterns. Raises Unknown, ValueError."""
         now_unix = self._now()
-        if until_unix is not None and until_unix <= now_unix:
-            raise ValueError("the pause would have ended before it begins")
+        if until_unix is not None and not now_unix < until_unix <= LATEST_UNIX:
+            raise ValueError("the pause would have ended before it begins, or never: leave out its end for that")
         self._meant(read_glob(disk), read_glob(probe))
-        pause = Pause(disk, probe, now_unix, until_unix, " ".join(reason.split())[:LONGEST_REASON])
+        pause = Pause(disk, probe, now_unix, until_unix, one_line(reason))
         self._holds.pauses.add(pause)
         self._is_saved = False
         log.warning("paused %s", spell(pause), extra=fields(disk=disk, probe=probe))
@@ -179,6 +179,12 @@ class Control:
 def some(names: Iterable[str]) -> str:
     first = list(names)[:8]
     return ", ".join(first) + (", …" if len(first) == 8 else "")
+
+
+def one_line(text: str) -> str:
+    """The text as it may stand in a log and in a file, whoever sent it."""
+    words = " ".join(text[: 4 * LONGEST_REASON].split())[:LONGEST_REASON]
+    return "".join(character if character.isprintable() else "?" for character in words)
 
 
 def spell(pause: Pause) -> str:

@@ -34,7 +34,8 @@ class Holds:
         self._is_looking = False
         self._was_backing_off = False
         self._complaint = ""
-        self._marked = (0, 0)
+        self._marked: Ledger | None = None
+        self._marked_changes = 0
 
     def adopt(self, settings: AgentSettings) -> None:
         self._settings = settings
@@ -60,10 +61,9 @@ class Holds:
         """Put on the books what holds."""
         ledger.is_blackout = self.is_blackout
         ledger.is_backing_off = self.is_backing_off
-        marked = (self.pauses.changes, id(ledger))
-        if marked == self._marked:
+        if self._marked is ledger and self._marked_changes == self.pauses.changes:
             return
-        self._marked = marked
+        self._marked, self._marked_changes = ledger, self.pauses.changes
         for entry in ledger.probes.values():
             entry.is_paused = self.pauses.of(entry.disk, entry.probe, now_unix) is not None
 

@@ -4,12 +4,16 @@ import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 MOST: Final = 256
 LONGEST_REASON: Final = 200
+LATEST_UNIX: Final = 4e10  # what every clock of a host can still spell
+
+
+Moment = Annotated[float, msgspec.Meta(ge=0, le=LATEST_UNIX)]
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -17,8 +21,8 @@ class Pause(msgspec.Struct, frozen=True):
 
     disk: str
     probe: str
-    since_unix: float
-    until_unix: float | None = None
+    since_unix: Moment
+    until_unix: Moment | None = None
     """When it ends by itself; None is never."""
     reason: str = ""
 

@@ -18,6 +18,7 @@ from iovigil.agent.pauses import Pause, Pauses, PausesUnusable
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.engines.options import JobOptions
 
+LATE = b'{"pauses": [{"disk": "*", "probe": "*", "since_unix": 1, "until_unix": 1e300}]}'
 NOW_UNIX = 1_800_000_000.0
 T = TypeVar("T")
 
@@ -113,9 +114,18 @@ def test_a_pause_of_nothing_is_refused_with_what_there_is(agent: Agent) -> None:
         agent.control.pause("dta0")
     with pytest.raises(ValueError, match="is not a pattern"):
         agent.control.pause("a b")
-    with pytest.raises(ValueError, match="ended before it begins"):
-        agent.control.pause(until_unix=NOW_UNIX)
+    for until_unix in (NOW_UNIX, 1e300, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="ended before it begins"):
+            agent.control.pause(until_unix=until_unix)
     assert agent.control.paused() == []
+
+
+def test_a_reason_is_one_line_that_can_be_kept(agent: Agent, tmp_path: Path) -> None:
+    agent.control.pause("data0", reason="a\x1b[2J b\n\tc \ud800" + "x" * 1000)
+    assert in_time(agent.control.flush())
+    [kept] = pauses.load(tmp_path / "pauses.json")[0]
+    assert kept.reason.startswith("a?[2J b c ?xxx")
+    assert len(kept.reason) == 200
 
 
 def test_pauses_do_not_grow_without_bound(agent: Agent) -> None:
@@ -190,7 +200,7 @@ def test_a_file_that_was_never_there_is_no_trouble(agent: Agent, caplog: pytest.
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"pauses": [{"disk": 3}]}', b"\xff\xfe", b'{"pauses": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"pauses": [{"disk": 3}]}', b"\xff\xfe", b'{"pauses": 1}', LATE])
 def test_a_damaged_file_is_set_aside_and_said_so(
     agent: Agent, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -139,3 +139,23 @@ def test_the_longest_gap_is_the_interval_or_the_time_between_windows() -> None:
     assert 16 * 3600 <= longest_gap_s(600, 1.0, NIGHT) <= 16 * 3600 + 600
     weekdays = Windows((Window(frozenset(range(5)), 0, 86_400),), ZoneInfo("UTC"))
     assert longest_gap_s(86_400, 3600.0, weekdays) == 3 * 86_400
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 1439),
+    st.integers(60, 1380),
+    st.sampled_from(["latency", "integrity", "throughput"]),
+    st.sampled_from([86_400.0, 7 * 86_400.0]),
+)
+def test_a_fleet_is_spread_over_any_window(from_min: int, length_min: int, probe: str, interval_s: float) -> None:
+    length_s = length_min * 60
+    start_s = from_min * 60
+    windows = Windows((Window(frozenset(range(7)), start_s, (start_s + length_s) % 86_400),), ZoneInfo("UTC"))
+    quarters = [0] * 4
+    for number in range(200):
+        phase = phase_s(f"host{number}", "data0", probe, interval_s, windows)
+        into_s = (phase - start_s) % 86_400
+        assert into_s < length_s + 1e-3
+        quarters[min(int(4 * into_s / length_s), 3)] += 1
+    assert min(quarters) >= 24, quarters
