@@ -84,11 +84,11 @@ def read_size(text: str) -> int:
 
 
 def read_interval_s(text: str) -> float:
-    duration_us = parse_time_us(text, SECOND_US)
-    if not SHORTEST_INTERVAL_US <= duration_us <= LONGEST_INTERVAL_US:
+    interval_us = parse_time_us(text, SECOND_US)
+    if not SHORTEST_INTERVAL_US <= interval_us <= LONGEST_INTERVAL_US:
         least, most = spell_time(SHORTEST_INTERVAL_US), spell_time(LONGEST_INTERVAL_US)
         raise ValueError(f"{quoted(text)} is not in {least}..{most}")
-    return duration_us / SECOND_US
+    return interval_us / SECOND_US
 
 
 def read_zone(text: str) -> str:
