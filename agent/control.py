@@ -159,8 +159,11 @@ class Control:
 
     async def close(self, deadline_s: float) -> None:
         """A last attempt to write what has changed, for as long as an ending agent has time."""
+        end_s = time.monotonic() + deadline_s
+        while self._is_busy and time.monotonic() < end_s:
+            await asyncio.sleep(0.02)
         self._not_before_s = 0.0
-        await self.flush(deadline_s)
+        await self.flush(max(end_s - time.monotonic(), 0.05))
 
     def _meant(self, disk: str, probe: str) -> None:
         """Raises Unknown where a pause would hold nothing: more likely a slip than a wish."""

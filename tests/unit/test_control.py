@@ -239,6 +239,30 @@ def test_a_state_directory_that_hangs_does_not_stop_the_agent(
     hung.set()
 
 
+def test_what_changes_while_it_is_written_is_written_at_the_end(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = threading.Event()
+    save = pauses.save
+
+    def save_slowly(path: Path, wanted: Iterable[Pause]) -> None:
+        slow.wait(0.3)
+        save(path, wanted)
+
+    monkeypatch.setattr(pauses, "save", save_slowly)
+
+    async def scenario() -> None:
+        agent.control.pause("data0")
+        writing = asyncio.create_task(agent.control.flush())
+        await asyncio.sleep(0.05)
+        agent.control.pause("nvme0")
+        await agent.control.close(5.0)
+        await writing
+
+    in_time(scenario())
+    assert [pause.disk for pause in pauses.load(tmp_path / "pauses.json")[0]] == ["data0", "nvme0"]
+
+
 def test_what_is_saved_is_whole_or_as_before(tmp_path: Path) -> None:
     path = tmp_path / "pauses.json"
     pauses.save(path, [Pause("a", "*", 1.0)])
