@@ -11,13 +11,17 @@ from typing import Final
 
 from iovigil.agent import aside, books, dumps, history, schedule
 from iovigil.agent.archive import Archive
-from iovigil.agent.config import Config, ConfigError, DiskSettings, Problem
+from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, Problem
+from iovigil.agent.control import FILE as PAUSES_FILE
+from iovigil.agent.control import Control
 from iovigil.agent.corruption import Corruption
 from iovigil.agent.disks import inventory
+from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import DiskEntry, Ledger
 from iovigil.agent.notify import Notifier
+from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
@@ -68,7 +72,12 @@ class Daemon:
         )
         self._archive = Archive(history.database(config.agent.state_directory))
         self._corruption = Corruption(self._archive)
-        self._rounds = Rounds(self.supervisor, self._look_at_turns)
+        self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
+        self._holds = Holds(config.agent, Pauses())
+        self._rounds = Rounds(self.supervisor, self._look_at_turns, self._holds)
+        self.control = Control(
+            Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
+        )
         self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
         self.is_ready = False
         self._is_bounding_dumps = False
@@ -99,6 +108,8 @@ class Daemon:
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
             await self._bound_dumps()
+            await self.control.load()
+            await self._holds.look()
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
             self._notifier.ready()
@@ -108,6 +119,8 @@ class Daemon:
                 stack.push_async_callback(cancelled, loop.create_task(self._look_again(), name="look"))
                 stack.push_async_callback(cancelled, loop.create_task(self._look_at_pages(), name="pages"))
                 stack.push_async_callback(cancelled, loop.create_task(self._archive.run(), name="archive"))
+                stack.push_async_callback(cancelled, loop.create_task(self._holds.run(), name="holds"))
+                stack.push_async_callback(cancelled, loop.create_task(self.control.run(), name="control"))
                 await self._go_round()
         finally:
             on_stopping()
@@ -115,7 +128,7 @@ class Daemon:
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
             self._corruption.close()
-            await self._archive.close(ARCHIVE_STOP_S)
+            await asyncio.gather(self._archive.close(ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
 
     async def _serve(self) -> None:
@@ -176,6 +189,8 @@ class Daemon:
         self._corruption.remind(self.ledger)
         self.supervisor.adopt(self.ledger)
         self.supervisor.max_workers = config.agent.max_workers
+        self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
+        self._holds.adopt(config.agent)
         self._rounds.adopt(self._turns(), time.time())
         self._wake.set()
         log.info("configuration reloaded: %s", "; ".join(books.differences(old, config)) or "same disks and probes")
@@ -191,6 +206,7 @@ class Daemon:
             self._notifier.alive(self._last_tick_s)
             # CLOCK_BOOTTIME goes on in suspend: what was slept through is to be counted.
             await self._rounds.tick(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
+            self._holds.mark(self.ledger, time.time())
             self._notifier.status(self._summary())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._rounds.sleep_s(time.time())):
@@ -245,21 +261,22 @@ class Daemon:
             log.info("removed the %d oldest dumps of bad blocks in %s", removed, self._dumps)
 
     async def _look_at_turns(self, turns: Iterable[Turn]) -> None:
-        await self._presence.refresh({turn.disk.name: (turn.disk, turn.disk_entry) for turn in turns}.values())
+        disks = {turn.disk.name: (turn.disk, turn.disk_entry) for turn in turns}
+        await asyncio.gather(self._presence.refresh(disks.values()), self._holds.look())
 
     def _all_disks(self) -> list[tuple[DiskSettings, DiskEntry]]:
         return [(disk, self.ledger.disks[disk.name]) for disk in self._config.disks]
 
     def _turns(self) -> list[Turn]:
-        return [
-            Turn(
-                disk=each.disk,
-                disk_entry=self.ledger.disks[each.disk.name],
-                entry=self.ledger.probes[each.disk.name, each.probe.name],
-                phase_s=schedule.phase_s(self._host, each.disk.name, each.probe.name, each.probe.every_s),
-            )
-            for each in self._config.assignments()
-        ]
+        return [self._turn(each) for each in self._config.assignments()]
+
+    def _turn(self, each: Assignment) -> Turn:
+        windows = self._config.windows_of(each.probe)
+        phase_s = schedule.phase_s(self._host, each.disk.name, each.probe.name, each.probe.every_s, windows)
+        entry = self.ledger.probes[each.disk.name, each.probe.name]
+        entry.longest_gap_s = schedule.longest_gap_s(each.probe.every_s, phase_s, windows)
+        disk_entry = self.ledger.disks[each.disk.name]
+        return Turn(disk=each.disk, disk_entry=disk_entry, entry=entry, phase_s=phase_s, windows=windows)
 
     def _summary(self) -> str:
         disks = self.ledger.disks.values()
@@ -268,6 +285,12 @@ class Daemon:
             parts.append(f"absent: {absent}")
         if stuck := sum(disk.is_stuck for disk in disks):
             parts.append(f"stuck: {stuck}")
+        if self.ledger.is_blackout:
+            parts.append("blackout")
+        if self.ledger.is_backing_off:
+            parts.append("waiting for other I/O")
+        if paused := sum(entry.is_paused for entry in self.ledger.probes.values()):
+            parts.append(f"paused: {paused}")
         parts.append(f"running: {self.ledger.workers_running}")
         return ", ".join(parts)
 

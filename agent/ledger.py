@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from iovigil.agent.config import ScrubSettings
+from iovigil.agent.start_delay import StartDelays
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Mismatch, StatsPage
 
@@ -25,7 +26,11 @@ class Skip(enum.StrEnum):
     """Why a planned run was not started."""
 
     OVERLAP = "overlap"  # the probe's own previous run still holds the disk
-    CONCURRENCY = "concurrency"  # another probe holds the disk, or all workers are taken
+    CONCURRENCY = "concurrency"  # another probe holds the disk, or all workers are taken, or those of its controller
+    PRESSURE = "pressure"  # the host waited for other I/O
+    WINDOW = "window"  # planned outside of the probe's windows
+    PAUSED = "paused"  # somebody paused it
+    BLACKOUT = "blackout"  # the blackout file was there
     STUCK = "stuck"  # an abandoned child still holds the disk
     ABSENT = "absent"  # the disk is not there
     MISSED = "missed"  # the agent or the machine slept through it
@@ -78,6 +83,11 @@ class ProbeEntry:
     runs: int = 0
     failures: dict[Failure, int] = field(default_factory=lambda: dict.fromkeys(Failure, 0))
     skips: dict[Skip, int] = field(default_factory=lambda: dict.fromkeys(Skip, 0))
+    last_skip: Skip | None = None
+    last_skip_unix: float = 0.0
+    is_paused: bool = False
+    longest_gap_s: float = 0.0
+    """Between two planned starts: the interval, or more where windows keep starts out; 0 before there is a plan."""
     fallbacks: int = 0
     """Runs that had to use another engine than the configured one."""
     last: RunResult | None = None
@@ -91,6 +101,11 @@ class ProbeEntry:
     """Written, and never read back."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
+
+    def skip(self, reason: Skip, now_unix: float, times: int = 1) -> None:
+        """Book planned starts that did not take place."""
+        self.skips[reason] += times
+        self.last_skip, self.last_skip_unix = reason, now_unix
 
     def begin(self, page: StatsPage) -> None:
         self.live = page
@@ -147,3 +162,6 @@ class Ledger:
     last_reload_unix: float = field(default_factory=time.time)
     workers_running: int = 0
     workers_abandoned: int = 0
+    start_delays: StartDelays = field(default_factory=StartDelays)
+    is_blackout: bool = False
+    is_backing_off: bool = False

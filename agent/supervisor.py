@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Container
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Supervisor:
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
+        self.max_workers_per_controller = 0
+        """Of one host adapter or NVMe controller, where it is known; 0 is no bound."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when a disk or a worker has become free."""
         self.on_look: Callable[[Run], None] = lambda _: None
@@ -74,7 +77,8 @@ class Supervisor:
         for run in self._running:
             if run.holds(disk.path, device):
                 return Skip.OVERLAP if run.entry is entry else Skip.CONCURRENCY
-        return Skip.CONCURRENCY if self._is_stopping or len(self._running) >= self.max_workers else None
+        is_full = len(self._running) >= self.max_workers or self._is_controller_full(disk)
+        return Skip.CONCURRENCY if self._is_stopping or is_full else None
 
     async def run(
         self,
@@ -94,9 +98,12 @@ class Supervisor:
         run = self._take(disk, entry, on_start, is_probe_file)
         return await self._conduct(run, fallback, on_messages)
 
-    def start(self, disk: DiskSettings, entry: ProbeEntry) -> asyncio.Task[RunResult]:
-        """Begin a run beside the caller; the disk is taken when this returns. Raises Busy."""
-        run = self._take(disk, entry, None, is_probe_file=True)
+    def start(self, disk: DiskSettings, entry: ProbeEntry, planned_s: float | None = None) -> asyncio.Task[RunResult]:
+        """Begin a run beside the caller; the disk is taken when this returns. Raises Busy.
+
+        `planned_s` is when it was to start, on CLOCK_BOOTTIME; None is a run outside of the plan.
+        """
+        run = self._take(disk, entry, self._delay_since(planned_s), is_probe_file=True)
         task = asyncio.get_running_loop().create_task(self._conduct(run, fallback=True), name=run.name)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -198,6 +205,29 @@ class Supervisor:
         for disk in self.ledger.disks.values():
             device = disk.identity.get("device", "")
             disk.is_stuck = any(run.holds(disk.path, device) for run in self._abandoned)
+
+    def _delay_since(self, planned_s: float | None) -> Callable[[StatsPage], None] | None:
+        """What books, at the first child of a run, how late it is."""
+        planned = [] if planned_s is None else [planned_s]
+
+        def note(_page: StatsPage) -> None:
+            while planned:  # another I/O engine's child is no second start
+                self.ledger.start_delays.note(time.clock_gettime(time.CLOCK_BOOTTIME) - planned.pop())
+
+        return note
+
+    def _is_controller_full(self, disk: DiskSettings) -> bool:
+        controller = self._controller_of(disk)
+        if not controller or not self.max_workers_per_controller:
+            return False
+        # Without those abandoned: a disk that hangs must not stop the probes of its neighbours.
+        taken = sum(self._controller_of(run.disk) == controller for run in self._running)
+        return taken >= self.max_workers_per_controller
+
+    def _controller_of(self, disk: DiskSettings) -> str:
+        """The host adapter or NVMe controller that a disk is behind; empty where it is not known."""
+        entry = self.ledger.disks.get(disk.name)
+        return entry.identity.get("controller", "") if entry is not None and entry.path == disk.path else ""
 
     def _device_of(self, disk: DiskSettings) -> str:
         """The device behind a disk, as far as the agent has seen it; empty where there is none to name."""

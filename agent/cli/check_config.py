@@ -1,19 +1,23 @@
 """`iovigil check-config`: what is wrong with a configuration, or what it would do."""
 
 import argparse
+import math
+import os
 import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iovigil.agent import config, schedule
+from iovigil.agent import config, pressure, schedule
 from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings, ScrubSettings
 from iovigil.agent.config.rules import portion
@@ -22,6 +26,8 @@ from iovigil.agent.config.scrubbing import demand
 from iovigil.agent.disks import inventory
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.host import host_id
+from iovigil.agent.pressure import PressureUnknown
+from iovigil.agent.windows import Windows, reference_halves
 from iovigil.engines.options import SECOND_US, JobOptions
 from iovigil.engines.quantities import spell_size, spell_time
 from iovigil.engines.spelling import spell_options
@@ -74,9 +80,15 @@ def show(
     if verdicts:
         say(console, "")
     for probe in loaded.probes:
-        say(console, "\n".join(describe(probe, loaded.assignments())))
+        say(console, "\n".join(describe(probe, loaded.windows_of(probe), loaded.assignments())))
     console.print(schedule_table(loaded, console, now_unix, host))
-    for warning in (*absences(loaded, root), *overlaps(loaded, root), *overloads(loaded)):
+    for warning in (
+        *absences(loaded, root),
+        *overlaps(loaded, root),
+        *overloads(loaded),
+        *unused_windows(loaded, host),
+        *holds(loaded, root),
+    ):
         say(console, textwrap.fill(f"warning: {warning}", console.width, **UNBROKEN))
 
 
@@ -126,9 +138,12 @@ def load(loaded: Config, disk: DiskSettings) -> float:
     return sum(probe.options.longest_us / SECOND_US / probe.every_s for probe in probes)
 
 
-def describe(probe: ProbeSettings, assignments: Sequence[Assignment]) -> Iterator[str]:
+def describe(probe: ProbeSettings, windows: Windows, assignments: Sequence[Assignment]) -> Iterator[str]:
     names = ", ".join(each.disk.name for each in assignments if each.probe.name == probe.name)
     yield from textwrap.wrap(f"Probe {probe.name} on {names or 'no disk'}", PIPE_COLUMNS)
+    if windows.windows:
+        spelled = "; ".join(map(str, windows.windows))
+        yield from textwrap.wrap(f"starts {spelled}", PIPE_COLUMNS, initial_indent="    ", subsequent_indent="    ")
     line = " ".join(spell_options(probe.options))
     indent = "    "
     yield from textwrap.wrap(
@@ -167,20 +182,21 @@ def spell_days(time_s: float) -> str:
 
 
 def schedule_table(loaded: Config, console: Console, now_unix: float, host: str) -> Table:
-    zone = datetime.fromtimestamp(now_unix).astimezone().strftime("UTC%z")
+    clock = ZoneInfo(loaded.agent.timezone) if loaded.agent.timezone else None
+    zone = loaded.agent.timezone or datetime.fromtimestamp(now_unix).astimezone().strftime("UTC%z")
     columns = ("disk", "probe", "every", "phase", "at most", f"next starts ({zone})")
     table = new_table(console, "Schedule", columns)
     for each in loaded.assignments():
-        table.add_row(*map(Text, planned(each, now_unix, host)))
+        table.add_row(*map(Text, planned(each, loaded.windows_of(each.probe), now_unix, host, clock)))
     return table
 
 
-def planned(each: Assignment, now_unix: float, host: str) -> tuple[str, ...]:
+def planned(each: Assignment, windows: Windows, now_unix: float, host: str, clock: ZoneInfo | None) -> tuple[str, ...]:
     interval_s = each.probe.every_s
-    phase_s = schedule.phase_s(host, each.disk.name, each.probe.name, interval_s)
+    phase_s = schedule.phase_s(host, each.disk.name, each.probe.name, interval_s, windows)
     starts: list[float] = []
     for _ in range(SHOWN_STARTS):
-        starts.append(schedule.next_start_unix(starts[-1] if starts else now_unix, interval_s, phase_s))
+        starts.append(schedule.next_start_unix(starts[-1] if starts else now_unix, interval_s, phase_s, windows))
     ahead_s = starts[-1] - now_unix
     pattern = "%H:%M:%S" if ahead_s < DAY_S else "%a %H:%M" if ahead_s < 6 * DAY_S else "%m-%d %H:%M"
     return (
@@ -189,8 +205,36 @@ def planned(each: Assignment, now_unix: float, host: str) -> tuple[str, ...]:
         spell_time(round(interval_s * SECOND_US)),
         f"{phase_s:.1f}s",
         spell_time(each.probe.options.longest_us),
-        " ".join(datetime.fromtimestamp(start).strftime(pattern) for start in starts),
+        " ".join(datetime.fromtimestamp(start, clock).strftime(pattern) for start in starts if math.isfinite(start)),
     )
+
+
+def unused_windows(loaded: Config, host: str) -> Iterator[str]:
+    """Say which windows no start falls into: the interval is longer, and the start has its place in another one."""
+    for each in loaded.assignments():
+        windows = loaded.windows_of(each.probe)
+        interval_s = each.probe.every_s
+        phase_s = schedule.phase_s(host, each.disk.name, each.probe.name, interval_s, windows)
+        for window in windows.windows:
+            halves = reference_halves(Windows((window,), windows.zone), schedule.REFERENCE_INTERVALS * interval_s)
+            if not any(schedule.starts_within(half, interval_s, phase_s) for half in halves):
+                yield (
+                    f"probe {each.probe.name} never starts on {each.disk.name} in its window {window}: with every "
+                    f"{spell_time(round(interval_s * SECOND_US))} its starts are at another time; a shorter interval, "
+                    "or a probe of its own, would use it"
+                )
+
+
+def holds(loaded: Config, root: str) -> Iterator[str]:
+    """Say what would hold starts back now, and what of it cannot be told."""
+    file = loaded.agent.blackout_file
+    if file and os.path.lexists(Path(root, file.lstrip("/"))):
+        yield f"blackout: {file} exists, nothing starts"
+    if loaded.agent.pressure:
+        try:
+            pressure.read(pressure.sources(loaded.agent.pressure, root))
+        except PressureUnknown as error:
+            yield f"agent.pressure: {error}; starts would not wait"
 
 
 def absences(loaded: Config, root: str) -> Iterator[str]:

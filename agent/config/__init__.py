@@ -11,9 +11,11 @@ from iovigil.agent.config.model import (
     Assignment,
     Config,
     DiskSettings,
+    PressureSettings,
     ProbeSettings,
     RegionSettings,
     ScrubSettings,
+    WindowSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
 from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes
@@ -25,10 +27,12 @@ __all__ = [
     "Config",
     "ConfigError",
     "DiskSettings",
+    "PressureSettings",
     "ProbeSettings",
     "Problem",
     "RegionSettings",
     "ScrubSettings",
+    "WindowSettings",
     "load",
     "parse",
 ]

@@ -4,7 +4,9 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
+from iovigil.agent.windows import WEEKDAYS, parse_days, parse_time_s, spell_time_of_day
 from iovigil.engines.options import SECOND_US
 from iovigil.engines.quantities import parse_size, parse_time_us, quoted, spell_size, spell_time
 
@@ -107,6 +109,26 @@ def read_share(text: str) -> float:
     return share
 
 
+def read_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError, LookupError):  # a directory of zones, a path, a name that is none
+        raise ValueError(
+            f"{quoted(text)} is not a time zone that this host knows, such as Europe/Zurich or UTC: "
+            "see timedatectl list-timezones (package tzdata)"
+        ) from None
+    return text
+
+
+def read_days(text: str) -> str:
+    days = parse_days(text)
+    return text.lower().replace(" ", "") if len(days) < 7 else f"{WEEKDAYS[0]}-{WEEKDAYS[-1]}"
+
+
+def read_time_of_day(text: str) -> str:
+    return spell_time_of_day(parse_time_s(text))
+
+
 def whole(least: int, most: int) -> Kind:
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
@@ -128,3 +150,7 @@ SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
 PROBE_KIND: Final = Kind(read_probe_kind, {"enum": [*PROBE_KINDS]})
 SHARE: Final = Kind(read_share, {"type": "string", "examples": ["10%"]})
+ZONE: Final = Kind(read_zone, {"type": "string", "examples": ["Europe/Zurich", "UTC"]})
+DAYS: Final = Kind(read_days, {"type": "string", "examples": ["mon-fri", "sat,sun"]})
+TIME_OF_DAY: Final = Kind(read_time_of_day, {"type": "string", "examples": ["22:00"]})
+PERCENT: Final = whole(0, 100)

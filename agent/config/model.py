@@ -2,6 +2,7 @@
 
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, get_origin
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -9,6 +10,7 @@ from msgspec import Meta
 from iovigil.agent.config import kinds
 from iovigil.agent.config.kinds import Kind
 from iovigil.agent.disks import region
+from iovigil.agent.windows import EVERY_DAY, Window, Windows, parse_days, parse_time_s
 from iovigil.engines.options import JobOptions
 
 DEFAULT_REWRITE: Final = 10.0
@@ -21,6 +23,27 @@ def key(text: str, kind: Kind | None = None) -> Meta:
     return Meta(description=text, extra={"kind": kind})
 
 
+class PressureSettings(msgspec.Struct, frozen=True):
+    """When starts wait for other I/O: /proc/pressure/io over 10 s, of the host; one disk that hangs is pressure too."""
+
+    hold_some: Annotated[
+        int,
+        key("Per cent of the time in which a task waited for I/O from which on starts wait; 0: none.", kinds.PERCENT),
+    ] = 80
+    resume_some: Annotated[int, key("Below this they may start again.", kinds.PERCENT)] = 60
+    hold_full: Annotated[
+        int, key("The same of the time in which every task waited for I/O; 0: none.", kinds.PERCENT)
+    ] = 30
+    resume_full: Annotated[int, key("Below this they may start again.", kinds.PERCENT)] = 15
+    cgroups: Annotated[
+        tuple[str, ...],
+        key("Directories of cgroups whose io.pressure counts too, such as /sys/fs/cgroup/db.slice.", kinds.DIRECTORY),
+    ] = ()
+    longest_s: Annotated[
+        float, key("So long at most: pressure that goes on is what the probes are to see.", kinds.INTERVAL)
+    ] = msgspec.field(name="longest", default=900.0)
+
+
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
@@ -31,6 +54,18 @@ class AgentSettings(msgspec.Struct, frozen=True):
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
+    max_workers_per_controller: Annotated[
+        int, key("Most of them on disks of one host adapter or NVMe controller; 0 is no bound.", kinds.whole(0, 256))
+    ] = 0
+    timezone: Annotated[
+        str, key("Time zone of all windows, such as Europe/Zurich; the host's if empty.", kinds.ZONE)
+    ] = ""
+    blackout_file: Annotated[str, key("While it exists nothing starts; it holds for run now too.", kinds.DIRECTORY)] = (
+        "/run/iovigil.blackout"
+    )
+    pressure: Annotated[
+        PressureSettings | None, key("Whether starts wait while the host waits for I/O: a mapping, also an empty one.")
+    ] = None
 
 
 class RegionSettings(msgspec.Struct, frozen=True):
@@ -91,6 +126,16 @@ class ScrubSettings(msgspec.Struct, frozen=True):
         return self.period_s - self.every_s
 
 
+class WindowSettings(msgspec.Struct, frozen=True):
+    """Starts that are planned outside of every window are skipped; a run that has begun goes on to its end."""
+
+    from_: Annotated[str, key("When it opens, as 22:00.", kinds.TIME_OF_DAY)] = msgspec.field(name="from")
+    to: Annotated[
+        str, key("When it closes: on the day after where that is earlier. 24:00 ends the day.", kinds.TIME_OF_DAY)
+    ]
+    days: Annotated[str, key("On which days it opens: mon-fri, or sat,sun.", kinds.DAYS)] = EVERY_DAY
+
+
 class ProbeSettings(msgspec.Struct, frozen=True):
     """A job, the interval at which it starts and the disks it runs on."""
 
@@ -102,6 +147,9 @@ class ProbeSettings(msgspec.Struct, frozen=True):
     disks: Annotated[tuple[str, ...], key("Names of the disks it runs on, or patterns of them.", kinds.PATTERN)] = (
         "*",
     )
+    windows: Annotated[
+        tuple[WindowSettings, ...], key("When it may start: mappings of days, from and to; always without any.")
+    ] = ()
 
     kind: Annotated[
         str,
@@ -146,6 +194,16 @@ class Config(msgspec.Struct, frozen=True):
     agent: AgentSettings
     disks: tuple[DiskSettings, ...]
     probes: tuple[ProbeSettings, ...]
+
+    def windows_of(self, probe: ProbeSettings) -> Windows:
+        """When this probe may start, by the clock of the agent's time zone."""
+        zone = ZoneInfo(self.agent.timezone) if self.agent.timezone else None
+        return Windows(
+            tuple(
+                Window(parse_days(each.days), parse_time_s(each.from_), parse_time_s(each.to)) for each in probe.windows
+            ),
+            zone if probe.windows else None,
+        )
 
     def assignments(self) -> tuple[Assignment, ...]:
         """Every probe on every disk that it covers, in the order of the file."""

@@ -7,8 +7,10 @@ from iovigil.agent.config.model import (
     PROBE_DEFAULTS,
     AgentSettings,
     DiskSettings,
+    PressureSettings,
     ProbeSettings,
     RegionSettings,
+    WindowSettings,
     keys_of,
 )
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
@@ -16,6 +18,7 @@ from iovigil.agent.config.sections import TOP_KEYS
 from iovigil.engines.compounds import notation_of
 from iovigil.engines.options import (
     MAX_INT64,
+    SECOND_US,
     SPECS,
     Decimals,
     OptionSpec,
@@ -80,9 +83,11 @@ def sections() -> Iterator[str]:
     yield "## The configuration file\n"
     for title, opening, settings in (
         ("agent", TOP_KEYS["agent"], AgentSettings),
+        ("pressure", "Of the agent.", PressureSettings),
         ("disks", TOP_KEYS["disks"], DiskSettings),
         ("region", "Of a disk, beside `device`.", RegionSettings),
         ("probes", TOP_KEYS["probes"], ProbeSettings),
+        ("windows", "Of a probe: a list.", WindowSettings),
     ):
         yield f"### `{title}`\n\n{opening} {settings.__doc__}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
@@ -97,6 +102,8 @@ def sections() -> Iterator[str]:
 
 
 def default_text(default: object) -> str:
+    if isinstance(default, float):
+        return spell_time(round(default * SECOND_US))
     return ", ".join(default) if isinstance(default, tuple) else str(default or "")
 
 

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from iovigil.agent.config.document import Section
-from iovigil.agent.config.model import DiskSettings, ProbeSettings, works_in_region
+from iovigil.agent.config.model import DiskSettings, PressureSettings, ProbeSettings, WindowSettings, works_in_region
 from iovigil.agent.disks.guard import REGION_ENGINES
 from iovigil.engines.coherence import check
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
@@ -131,6 +131,24 @@ def check_interval(probe: ProbeSettings, section: Section) -> None:
         if probe.options.reads_back:
             parts += ", and half of that again to verify"
         section.refuse("every", f"{found} is shorter than a run may take, {spell_time(longest_us)} ({parts})")
+
+
+def check_window(window: WindowSettings, section: Section) -> None:
+    if window.from_ == window.to:
+        section.refuse("to", f"{window.to} is when it opens: no start falls into it; a whole day is 00:00 to 24:00")
+    elif window.from_ == "24:00":
+        section.refuse("from", "24:00 is the end of a day: 00:00 of the next is when a window opens")
+
+
+def check_pressure(pressure: PressureSettings, section: Section) -> None:
+    for kind in ("some", "full"):
+        hold, resume = getattr(pressure, f"hold_{kind}"), getattr(pressure, f"resume_{kind}")
+        if hold and resume > hold:
+            section.refuse(
+                f"resume_{kind}", f"{resume} is more than hold_{kind}, {hold}: starts would wait and not wait at once"
+            )
+    if not pressure.hold_some and not pressure.hold_full:
+        section.refuse("hold_some", "is 0, and hold_full too: nothing would ever wait; leave out pressure instead")
 
 
 def check_patterns(probe: ProbeSettings, section: Section, disks: Sequence[Located[DiskSettings]]) -> None:

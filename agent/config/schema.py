@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 
 from iovigil.agent.config.kinds import LABEL
-from iovigil.agent.config.model import AgentSettings, ConfigKey, DiskSettings, ProbeSettings, RegionSettings, keys_of
+from iovigil.agent.config.model import (
+    AgentSettings,
+    ConfigKey,
+    DiskSettings,
+    PressureSettings,
+    ProbeSettings,
+    RegionSettings,
+    WindowSettings,
+    keys_of,
+)
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
 from iovigil.agent.config.sections import TOP_KEYS
 from iovigil.engines.compounds import notation_of
@@ -23,14 +32,19 @@ def build() -> Schema:
         "title": "iovigil configuration, version 1",
         **mapping(
             {
-                "agent": {"description": TOP_KEYS["agent"], **settings(AgentSettings)},
+                "agent": {
+                    "description": TOP_KEYS["agent"],
+                    **settings(AgentSettings, {"pressure": settings(PressureSettings)}),
+                },
                 "disks": {"description": TOP_KEYS["disks"], "type": "array", "minItems": 1, "items": disk()},
                 "probes": {
                     "description": TOP_KEYS["probes"],
                     "type": "object",
                     "minProperties": 1,
                     "propertyNames": {"pattern": f"^{LABEL.pattern}$"},
-                    "additionalProperties": settings(ProbeSettings, {"job": job()}),
+                    "additionalProperties": settings(
+                        ProbeSettings, {"job": job(), "windows": settings(WindowSettings)}
+                    ),
                 },
             },
             required=["disks", "probes"],

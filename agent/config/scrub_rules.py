@@ -47,6 +47,7 @@ def check_scrubs(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Locat
     """Report scrubs that cannot be what they are to be on the disks that they name."""
     for probe, section in probes:
         check_keys(probe, section)
+        check_windows(probe, section)
         for disk, _ in disks:
             if probe.covers(disk.name):
                 check_scrub(probe, section, disk)
@@ -63,6 +64,16 @@ def check_keys(probe: ProbeSettings, section: Section) -> None:
     elif probe.period_s and probe.every_s != math.inf and probe.period_s < 2 * probe.every_s:
         found = spell_time(int(probe.period_s * SECOND_US))
         section.refuse("period", f"{found} is less than two intervals (every): runs would have to read all of it each")
+
+
+def check_windows(probe: ProbeSettings, section: Section) -> None:
+    if probe.kind == "scrub" and "windows" in section.entries:
+        # How far each run has to come follows from `every`: with starts left out no cycle would end in its period.
+        section.refuse(
+            "windows",
+            "are not for a scrub, whose period is planned for a run in every interval: leave them out, and bound what "
+            "it takes of the disk with rate or rate_iops",
+        )
 
 
 def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> None:

@@ -14,8 +14,10 @@ from iovigil.agent.config.model import (
     AgentSettings,
     ConfigKey,
     DiskSettings,
+    PressureSettings,
     ProbeSettings,
     RegionSettings,
+    WindowSettings,
     keys_of,
 )
 from iovigil.agent.config.rules import Located
@@ -31,7 +33,21 @@ TOP_KEYS: Final[Mapping[str, str]] = {
 
 def read_agent(root: Section) -> AgentSettings:
     section = root.section("agent") if "agent" in root.entries else None
-    return AgentSettings(**read_keys(section, AgentSettings)) if section is not None else AgentSettings()
+    if section is None:
+        return AgentSettings()
+    values = read_keys(section, AgentSettings)
+    if "pressure" in section.entries:
+        values["pressure"] = read_pressure(section)
+    return AgentSettings(**values)
+
+
+def read_pressure(agent: Section) -> PressureSettings | None:
+    section = agent.section("pressure")
+    if section is None:
+        return None
+    settings = PressureSettings(**read_keys(section, PressureSettings))
+    rules.check_pressure(settings, section)
+    return settings
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:
@@ -80,7 +96,21 @@ def read_probe(probes: Section, name: str) -> Located[ProbeSettings] | None:
     values = {**neutral, **read_keys(section, ProbeSettings)}
     is_scrub = values.get("kind") == "scrub"
     options = read_job(section, name, is_scrub=is_scrub) if "job" in section.entries else None
+    if "windows" in section.entries:
+        values["windows"] = read_windows(section)
     return Located(ProbeSettings(name=name, options=options or PROBE_DEFAULTS, **values), section)
+
+
+def read_windows(probe: Section) -> tuple[WindowSettings, ...]:
+    windows = []
+    for section in probe.sections("windows"):
+        values = read_keys(section, WindowSettings)
+        if {"from_", "to"} <= values.keys():
+            windows.append(WindowSettings(**values))
+            rules.check_window(windows[-1], section)
+    if isinstance(probe.entries["windows"].node, SequenceNode) and not probe.items("windows"):
+        probe.refuse("windows", "is an empty list: leave it out where the probe may start at any time")
+    return tuple(windows)
 
 
 def read_keys(section: Section, settings: type[msgspec.Struct]) -> dict[str, Any]:

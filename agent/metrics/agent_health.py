@@ -1,4 +1,4 @@
-"""The agent itself: what was built, which configuration is in force, how many children there are."""
+"""The agent itself: what was built, which configuration is in force, its children, and what holds them back."""
 
 import functools
 import json
@@ -35,6 +35,14 @@ WORKERS = Family(
     values={"state": ("running", "abandoned")},
 )
 
+START_DELAY = Family(
+    "histogram", "iovigil_run_start_delay_seconds", "Planned start to the start of the child.", unit="seconds"
+)
+BLACKOUT = Family("gauge", "iovigil_blackout_active", "Whether the blackout file is there: nothing starts.")
+PRESSURE_BACKOFF = Family(
+    "gauge", "iovigil_pressure_backoff_active", "Whether I/O pressure of the host holds new runs back."
+)
+
 
 def fill(scrape: Scrape, ledger: Ledger) -> None:
     scrape.add(BUILD_INFO, 1, iovigil.__version__, revision(), platform.python_version(), engines())
@@ -42,6 +50,9 @@ def fill(scrape: Scrape, ledger: Ledger) -> None:
     scrape.add(CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, ledger.last_reload_unix)
     scrape.add(WORKERS, ledger.workers_running, "running")
     scrape.add(WORKERS, ledger.workers_abandoned, "abandoned")
+    scrape.add_histogram(START_DELAY, ledger.start_delays.buckets(), ledger.start_delays.sum_s)
+    scrape.add(BLACKOUT, ledger.is_blackout)
+    scrape.add(PRESSURE_BACKOFF, ledger.is_backing_off)
 
 
 @functools.cache

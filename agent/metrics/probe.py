@@ -20,6 +20,15 @@ INTERVAL = Family(
 )
 TIMEOUT = Family("gauge", "iovigil_timeout_seconds", "Configured hard limit of one run.", ("disk", "probe"), "seconds")
 
+LONGEST_GAP = Family(
+    "gauge",
+    "iovigil_longest_gap_seconds",
+    "Longest time between two planned starts: the interval, or more where windows keep starts out.",
+    ("disk", "probe"),
+    "seconds",
+)
+PAUSED = Family("gauge", "iovigil_probe_paused", "Whether somebody paused it.", ("disk", "probe"))
+
 
 def fill(scrape: Scrape, entry: ProbeEntry, disk: DiskEntry | None) -> None:
     options = entry.options
@@ -36,4 +45,6 @@ def fill(scrape: Scrape, entry: ProbeEntry, disk: DiskEntry | None) -> None:
         "crc32c" if entry.scrub else options.verify,
     )
     scrape.add(INTERVAL, entry.interval_s, entry.disk, entry.probe)
+    scrape.add(LONGEST_GAP, entry.longest_gap_s or entry.interval_s, entry.disk, entry.probe)
+    scrape.add(PAUSED, entry.is_paused, entry.disk, entry.probe)
     scrape.add(TIMEOUT, entry.timeout_s, entry.disk, entry.probe)

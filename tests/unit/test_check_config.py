@@ -2,6 +2,7 @@
 
 import io
 from argparse import Namespace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,36 @@ def test_a_plan_that_does_not_fit_is_warned_of(machine: Path) -> None:
 def test_a_disk_without_a_probe_is_warned_of(machine: Path) -> None:
     text = shown(TEXT.replace("{every: 30s,", "{every: 30s, disks: [data0],"), machine)
     assert "warning: disk nvme0 has no probe" in text
+
+
+WINDOWED = TEXT.replace(
+    "{every: 10m, disks: [data*],",
+    "{every: 1d, disks: [data*], "
+    "windows: [{days: mon-fri, from: 22:00, to: 06:00}, {days: sun, from: 12:00, to: 12:30}],",
+)
+
+
+def test_the_next_starts_are_those_within_the_windows(machine: Path) -> None:
+    lines = shown("agent: {timezone: Asia/Kathmandu}\n" + WINDOWED, machine).split("\n")
+    assert any("next starts (Asia/Kathmandu)" in " ".join(line.split()) for line in lines)
+    [row] = [line.split() for line in lines if line.startswith("data0 ") and "integrity" in line]
+    starts = [datetime.strptime(f"{day} {time}", "%a %H:%M") for day, time in zip(row[5::2], row[6::2], strict=True)]
+    assert len(starts) == 3
+    assert all(start.hour >= 22 or start.hour < 6 for start in starts)
+
+
+def test_a_window_that_no_start_falls_into_is_warned_of(machine: Path) -> None:
+    text = " ".join(shown(WINDOWED, machine).split())
+    assert "starts mon,tue,wed,thu,fri 22:00-06:00; sun 12:00-12:30" in text
+    assert "warning: probe integrity never starts on data0 in its window sun 12:00-12:30: with every 1d" in text
+    assert text.count("never starts") == 1
+
+
+def test_what_holds_starts_back_now_is_warned_of(machine: Path) -> None:
+    agent = "agent: {pressure: {}, blackout_file: /run/stop}\n"
+    assert "blackout" not in shown(agent + TEXT, machine)
+    (machine / "run").mkdir()
+    (machine / "run/stop").touch()
+    text = " ".join(shown(agent + TEXT, machine).split())
+    assert "warning: blackout: /run/stop exists, nothing starts" in text
+    assert "proc/pressure/io is not there: the kernel needs CONFIG_PSI, and psi=1; starts would not wait" in text

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iovigil.agent import config
-from iovigil.agent.config import ConfigError, DiskSettings, reference, schema
+from iovigil.agent.config import ConfigError, DiskSettings, PressureSettings, reference, schema
 from iovigil.agent.config.embedded import embedded
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
 from iovigil.engines.options import SPECS, JobOptions
@@ -104,6 +104,24 @@ def test_a_right_configuration_is_read() -> None:
         verify_state_save=False,
     )
     assert (integrity.every_s, integrity.options.size) == (600.0, 256 << 20)
+
+
+def test_windows_are_read_as_they_are_written() -> None:
+    agent = "agent: {timezone: Europe/Zurich, pressure: {hold_full: 40}}"
+    every = "every: 30s\n    windows: [{days: Mon-Fri, from: 22:00, to: 6:00}, {from: 00:00, to: 24:00}]"
+    text = RIGHT.replace('agent: {listen: ":9942", max_workers: 2}', agent).replace("every: 30s", every)
+    loaded = config.parse(text, "f.yml")
+    latency, integrity = loaded.probes
+    assert [(each.days, each.from_, each.to) for each in latency.windows] == [
+        ("mon-fri", "22:00", "06:00"),
+        ("mon-sun", "00:00", "24:00"),
+    ]
+    windows = loaded.windows_of(latency)
+    assert str(windows.zone) == "Europe/Zurich"
+    assert [str(window) for window in windows.windows] == ["mon,tue,wed,thu,fri 22:00-06:00", "every day 00:00-24:00"]
+    assert loaded.windows_of(integrity).are_always
+    assert loaded.agent.pressure == PressureSettings(hold_full=40)
+    assert config.parse(RIGHT, "f.yml").agent.pressure is None
 
 
 def test_a_probe_is_assigned_to_the_disks_that_its_patterns_match() -> None:

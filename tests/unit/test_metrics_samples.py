@@ -79,7 +79,9 @@ def test_every_reason_kind_and_eio_is_there_from_the_start_at_zero() -> None:
     samples = Samples(probe(options=WRITE_AND_VERIFY))
     reasons = {"io_error", "verify", "rate_min", "timeout", "crash", "refused", "setup"}
     assert samples.labels_of("run_failures_total", "reason") == reasons
-    skips = {"overlap", "concurrency", "stuck", "absent", "missed"}
+    skips = {
+        "overlap", "concurrency", "pressure", "window", "paused", "blackout", "stuck", "absent", "missed",
+    }  # fmt: skip
     assert samples.labels_of("runs_skipped_total", "reason") == skips
     kinds = {"checksum", "header", "misplaced", "stale", "zeroed", "torn"}
     assert samples.labels_of("verify_mismatches_total", "kind") == kinds
