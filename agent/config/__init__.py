@@ -11,11 +11,13 @@ from iovigil.agent.config.model import (
     Assignment,
     Config,
     DiskSettings,
+    FactSettings,
     ProbeSettings,
     RegionSettings,
+    SelectorSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
-from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes
+from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes, read_selectors
 
 __all__ = [
     "PROBE_DEFAULTS",
@@ -24,9 +26,11 @@ __all__ = [
     "Config",
     "ConfigError",
     "DiskSettings",
+    "FactSettings",
     "ProbeSettings",
     "Problem",
     "RegionSettings",
+    "SelectorSettings",
     "load",
     "parse",
 ]
@@ -68,9 +72,11 @@ def read(text: str, report: Report) -> Config:
     root.refuse_unknown(list(TOP_KEYS))
     agent = read_agent(root)
     disks = read_disks(root)
+    selectors = read_selectors(root)
     probes = read_probes(root)
     rules.check_disks(disks)
-    rules.check_probes(probes, disks)
+    rules.check_selectors(selectors)
+    rules.check_probes(probes, disks, selectors)
     if report.problems:
         raise ConfigError(report.problems)
     return Config(
@@ -79,4 +85,6 @@ def read(text: str, report: Report) -> Config:
         agent=agent,
         disks=tuple(located.settings for located in disks),
         probes=tuple(located.settings for located in probes),
+        selectors=tuple(located.settings for located in selectors),
+        lines={located.settings.name: (located.section.line, located.section.path) for located in disks},
     )

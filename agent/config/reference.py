@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from typing import Final
 
+from iovigil.agent.config import kinds
 from iovigil.agent.config.model import (
     PROBE_DEFAULTS,
     AgentSettings,
+    ConfigKey,
     DiskSettings,
+    FactSettings,
     ProbeSettings,
     RegionSettings,
+    SelectorSettings,
     keys_of,
 )
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
@@ -16,6 +20,7 @@ from iovigil.agent.config.sections import TOP_KEYS
 from iovigil.engines.compounds import notation_of
 from iovigil.engines.options import (
     MAX_INT64,
+    SECOND_US,
     SPECS,
     Decimals,
     OptionSpec,
@@ -81,13 +86,15 @@ def sections() -> Iterator[str]:
     for title, opening, settings in (
         ("agent", TOP_KEYS["agent"], AgentSettings),
         ("disks", TOP_KEYS["disks"], DiskSettings),
+        ("disks, selected", "Instead of `file` or `device`, an entry may have `match`.", SelectorSettings),
+        ("match, exclude", "Of an entry that selects disks.", FactSettings),
         ("region", "Of a disk, beside `device`.", RegionSettings),
         ("probes", TOP_KEYS["probes"], ProbeSettings),
     ):
-        yield f"### `{title}`\n\n{opening} {settings.__doc__}\n"
+        yield f"### `{title}`\n\n{opening} {' '.join((settings.__doc__ or '').split())}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
         for key in keys_of(settings):
-            default = "required" if key.is_required else code(default_text(key.default))
+            default = "required" if key.is_required else code(default_text(key))
             yield f"| `{key.name}` | {default} | {key.text} |"
         yield ""
     yield (
@@ -96,7 +103,10 @@ def sections() -> Iterator[str]:
     )
 
 
-def default_text(default: object) -> str:
+def default_text(key: ConfigKey) -> str:
+    default = key.default
+    if key.kind is kinds.INTERVAL:
+        return spell_time(round(default * SECOND_US))
     return ", ".join(default) if isinstance(default, tuple) else str(default or "")
 
 

@@ -43,7 +43,10 @@ def resolve_device(disk: DiskSettings, root: str) -> Resolved:
         return absent(disk, f"{disk.device} {reason}")
     if not sysfs.size_bytes(name, root):
         return absent(disk, f"{disk.device} ({name}) has no medium: its size is 0")
-    return present(disk.name, name, disk.device, sysfs.size_bytes(name, root), root)
+    found = present(disk.name, name, disk.device, sysfs.size_bytes(name, root), root)
+    if disk.key and disk.key not in (found.identity["wwn"], found.identity["serial"]):
+        return absent(disk, f"{disk.device} ({name}) is another disk now")
+    return found
 
 
 def resolve_file(disk: DiskSettings, root: str) -> Resolved:
@@ -54,7 +57,10 @@ def resolve_file(disk: DiskSettings, root: str) -> Resolved:
     mount = mounts.behind(disk.file, table)
     if mount is None:
         return absent(disk, f"no mount is behind {disk.file}")
-    if point := missing_mount(disk.file, mounts.origin(mount, table).point, root):
+    origin = mounts.origin(mount, table).point
+    if disk.mount and disk.mount not in (mount.point, origin):
+        return absent(disk, f"{disk.mount} is not mounted")
+    if point := missing_mount(disk.file, origin, root):
         return absent(disk, f"{point} is in /etc/fstab and not mounted")
     name = sysfs.name_of(mount.major_minor, root) if mount.has_device else ""
     if not name:

@@ -8,7 +8,7 @@ from iovigil.agent.disks import sysfs
 class Mount:
     """One line of mountinfo."""
 
-    __slots__ = ("filesystem", "id", "major_minor", "parent_id", "point", "source", "subtree")
+    __slots__ = ("filesystem", "id", "is_read_only", "major_minor", "parent_id", "point", "source", "subtree")
 
     def __init__(self, line: str) -> None:
         fields = line.split(" ")
@@ -20,6 +20,8 @@ class Mount:
         self.point = unescaped(fields[4])
         self.filesystem = fields[separator + 1]
         self.source = unescaped(fields[separator + 2])
+        options = (fields[5], *fields[separator + 3 : separator + 4])  # of the mount, and of the filesystem
+        self.is_read_only = any("ro" in text.split(",") for text in options)
 
     @property
     def has_device(self) -> bool:
