@@ -36,7 +36,11 @@ def expand(config: Config, root: str = "/") -> Config:
 
 
 def with_disks(config: Config, selected: Iterable[DiskSettings]) -> Config:
-    return msgspec.structs.replace(config, disks=(*config.disks, *selected))
+    """The configuration with these disks behind its own."""
+    names = {disk.name for disk in config.disks}
+    return msgspec.structs.replace(
+        config, disks=(*config.disks, *(disk for disk in selected if disk.name not in names))
+    )
 
 
 def choose(
@@ -47,14 +51,13 @@ def choose(
 ) -> list[Choice]:
     """What each entry says of each disk or filesystem, in the order of the machine.
 
-    `holders` says who has had which name, so that a newcomer does not take it from a disk that is still there.
+    `holders` says whose names are, so that a newcomer does not take them from disks that are there.
     """
     if not config.selectors:
         return []
     found = candidates.all_candidates(root) if found is None else found
     chooser = Chooser(config, root)
-    there = {candidate.name_holder for candidate in found}
-    chooser.holders = {name: holder for name, holder in (holders or {}).items() if holder in there}
+    chooser.holders = holders or {}
     return [choice for candidate in found for choice in chooser.choose(candidate)]
 
 
@@ -68,7 +71,7 @@ class Chooser:
         table = mounts.table(root)
         points = {disk.name: mounts.behind(disk.file, table) for disk in config.disks if disk.file}
         self.points = {mounts.origin(mount, table).point: name for name, mount in points.items() if mount is not None}
-        self.holders: dict[str, str] = {}
+        self.holders: Mapping[str, str] = {}
         self.names: dict[str, str] = {}
         """Whose each name is now."""
         self.filesystems: dict[str, str] = {}

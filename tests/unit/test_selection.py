@@ -141,8 +141,9 @@ def test_two_disks_of_one_name_are_not_mixed_up(machine: Machine) -> None:
 
 
 def test_a_newcomer_does_not_take_a_name(machine: Machine) -> None:
-    machine.disk("sdc", "8:32", GIB, SATA.format(2), serial="VCH0")
-    found = selection.choose(config("{match: {serial: VCH0}}"), holders={"VCH0": "VCH0"}, root=machine.root)
+    machine.disk("sdc", "8:32", GIB, SATA.format(2), serial="VCH0", device__wwid="naa.5000cca0bcd00009")
+    holders = {"VCH0": "0x5000cca0bcd00009"}
+    found = selection.choose(config("{match: {serial: VCH0}}"), holders=holders, root=machine.root)
     assert [each.candidate.kernel for each in found if each.disk] == ["sdc"]
 
 
