@@ -1,7 +1,6 @@
 """Changes of mounts and devices are noticed on the event loop."""
 
 import asyncio
-import os
 import subprocess
 from pathlib import Path
 
@@ -11,10 +10,8 @@ from iovigil.agent.hotplug import Hotplug
 
 SEEN_S = 5.0
 
-requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a tmpfs")
 
-
-@requires_root
+@pytest.mark.requires_root
 def test_a_mount_is_noticed_and_its_going_too(tmp_path: Path) -> None:
     async def go() -> None:
         seen = asyncio.Event()
@@ -33,7 +30,7 @@ def test_a_mount_is_noticed_and_its_going_too(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-@requires_root
+@pytest.mark.requires_root
 def test_a_uevent_of_a_block_device_is_noticed() -> None:
     disk = next((place for place in Path("/sys/class/block").glob("loop*") if (place / "uevent").exists()), None)
     if disk is None:
