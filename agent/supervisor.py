@@ -149,6 +149,10 @@ class Supervisor:
     ) -> RunResult:
         try:
             result = await run.execute(fallback=fallback)
+            if run.was_asleep:
+                run.entry.skips[Skip.STANDBY] += 1
+                log.debug("%s on %s: %s", result.probe, result.disk, result.message, extra=run.fields)
+                return result
             self.on_look(run)
             run.entry.finish(result)
             self._handover.finish(result)
