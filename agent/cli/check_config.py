@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from iovigil.agent import config, schedule
+from iovigil.agent.cli import selections
 from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings
-from iovigil.agent.disks import inventory
+from iovigil.agent.disks import inventory, selection
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.host import host_id
 from iovigil.engines.options import SECOND_US
@@ -38,13 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     try:
-        loaded = config.load(args.file)
+        written = config.load(args.file)
+        if problems := selections.conflicts(written):
+            raise ConfigError(problems)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+    choices = selection.choose(written)
+    loaded = selection.with_disks(written, (choice.disk for choice in choices if choice.disk is not None))
     # Before there is a console: asking forks.
     verdicts = {name: text for name, text in verdicts_on(loaded.disks).items() if not text.startswith("absent:")}
-    show(loaded, open_console(), now_unix=time.time(), host=host_id(), verdicts=verdicts)
+    console = open_console()
+    show(loaded, console, now_unix=time.time(), host=host_id(), verdicts=verdicts)
+    for warning in selections.warnings(loaded, choices):
+        say(console, textwrap.fill(f"warning: {warning}", console.width, **UNBROKEN))
     return 0
 
 

@@ -86,5 +86,6 @@ def read(text: str, report: Report) -> Config:
         disks=tuple(located.settings for located in disks),
         probes=tuple(located.settings for located in probes),
         selectors=tuple(located.settings for located in selectors),
+        selector_lines=tuple((located.section.line, located.section.path) for located in selectors),
         lines={located.settings.name: (located.section.line, located.section.path) for located in disks},
     )

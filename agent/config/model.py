@@ -187,7 +187,9 @@ class Config(msgspec.Struct, frozen=True):
     selectors: tuple[SelectorSettings, ...] = ()
     """What adds disks to those above, once it is known which the machine has."""
     lines: Mapping[str, tuple[int, str]] = {}
-    """Line and key of each disk of the file, by its name."""
+    """Line and key of each disk that has an entry of its own, by its name."""
+    selector_lines: tuple[tuple[int, str], ...] = ()
+    """Line and key of each entry that selects."""
 
     def assignments(self) -> tuple[Assignment, ...]:
         """Every probe on every disk that it covers, in the order of the file."""

@@ -15,6 +15,7 @@ from iovigil.agent.disks import candidates, identity, inventory, mounts
 from iovigil.agent.disks.candidates import Candidate
 
 LONGEST_NAME: Final = 64
+NOT_ASKED_FOR: Final = "its"
 OF_PATHS: Final = ("path", "mount")
 
 
@@ -28,6 +29,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of it; None where it is left out."""
     reason: str = ""
     """Why it is left out."""
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is left out because it is not what the entry asks for."""
+        return self.reason.startswith(NOT_ASKED_FOR)
 
 
 def expand(config: Config, root: str = "/") -> Config:
@@ -116,7 +122,7 @@ def mismatch(selector: SelectorSettings, candidate: Candidate) -> str:
     for fact, patterns in selector.match.given():
         values = candidate.facts(fact)
         if not any(is_match(fact, value, pattern) for value in values for pattern in patterns):
-            return f"its {fact} is {shown(values)}, not {' or '.join(patterns)}"
+            return f"{NOT_ASKED_FOR} {fact} is {shown(values)}, not {' or '.join(patterns)}"
     for fact, patterns in selector.exclude.given() if selector.exclude else ():
         for value in candidate.facts(fact):
             if pattern := next((pattern for pattern in patterns if is_match(fact, value, pattern)), ""):

@@ -1,7 +1,6 @@
 """What a disk's answers say of its sleep, and what is asked of which."""
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
