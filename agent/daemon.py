@@ -34,6 +34,9 @@ LOOK_INTERVAL_S: Final = 10.0
 SURVEY_INTERVAL_S: Final = 60.0
 """What hot-plug events do not tell of is seen as late as this."""
 SETTLE_S: Final = 0.5
+SURVEY_GAPS_S: Final = (4.0, 30.0)
+SURVEY_SHARE: Final = 0.005
+"""Of the time, at most, also on a host where containers come and go and the mounts change all the time."""
 PAGES_INTERVAL_S: Final = 1.0
 DUMPS_S: Final = 5.0
 ARCHIVE_STOP_S: Final = 0.8
@@ -222,11 +225,14 @@ class Daemon:
                     await self._plugged.wait()
                     await asyncio.sleep(SETTLE_S)  # what is plugged in is announced many times over
             self._plugged.clear()
+            begun_s = time.monotonic()
             try:
                 await self._survey()
                 await self._presence.refresh(self._all_disks())
             except Exception:  # the outermost loop of this task; the probes go on without it
                 log.exception("looking for selected disks failed: please report")
+            least_s, most_s = SURVEY_GAPS_S
+            await asyncio.sleep(min(max((time.monotonic() - begun_s) / SURVEY_SHARE, least_s), most_s))
 
     async def _go_round(self) -> None:
         """The main loop: nothing but its own tick is a sign of life."""

@@ -16,6 +16,7 @@ from iovigil.agent.disks.mounts import Mount
 LINKS: Final = ("/dev/disk/by-id", "/dev/disk/by-path")
 OF_DISKS: Final = ("btrfs", "bcachefs", "zfs")
 """Filesystems on disks whose device number is of their own making."""
+READ_ONLY: Final = "it is mounted read-only, for this process at least (systemd: ReadWritePaths=)"
 VIRTUAL: Final = ("loop", "zram", "dm", "md", "nbd", "bcache", "drbd", "rbd")
 
 
@@ -118,7 +119,8 @@ def is_multipath(name: str, root: str) -> bool:
 
 def filesystems(root: str, links: dict[str, list[str]], table: list[Mount]) -> Iterator[Candidate]:
     """What is seen at each mount point, first where the whole of a filesystem is to be seen."""
-    visible = [mount for mount in table if mounts.behind(mount.point, table) is mount]
+    tree = mounts.Tree(table)
+    visible = [mount for mount in table if tree.behind(mount.point) is mount]
     for mount in sorted(visible, key=lambda mount: (mount.subtree != "/", mount.point)):
         yield filesystem(mount, root, links)
 
@@ -136,7 +138,9 @@ def filesystem(mount: Mount, root: str, links: dict[str, list[str]]) -> Candidat
         # btrfs gives each subvolume a number of its own, and they share their space and disks.
         source=mount.source if is_own_number else mount.major_minor,
         is_virtual=not mount.has_device and not is_own_number,
-        unusable="it is mounted read-only" if mount.is_read_only else "",
+        unusable="it is mounted read-only, for this process at least (systemd: ReadWritePaths=)"
+        if mount.is_read_only
+        else "",
     )
 
 

@@ -65,23 +65,34 @@ def of_process(process: str, root: str = "/") -> list[Mount]:
         return [Mount(line.rstrip("\n")) for line in file]
 
 
-def behind(path: str, mounts: list[Mount]) -> Mount | None:
-    """The mount that a file of this path would be on, taken literally: links in the path are not followed.
+class Tree:
+    """Mounts, each below the one that it was mounted on."""
 
-    Goes down from the root mount by mount, as the kernel does, since a later mount may hide what lies below its point.
-    """
-    ids = {mount.id for mount in mounts}
-    below = {(mount.parent_id, mount.point): mount for mount in mounts}
-    tops = [mount for mount in mounts if mount.point == "/" and (mount.parent_id not in ids)]
-    if not tops:
-        return None
-    current = tops[-1]
-    for point in ancestors(path):
-        seen = {current.id}
-        while (upper := below.get((current.id, point))) is not None and upper.id not in seen:
-            seen.add(upper.id)
-            current = upper
-    return current
+    def __init__(self, mounts: list[Mount]) -> None:
+        ids = {mount.id for mount in mounts}
+        self.below = {(mount.parent_id, mount.point): mount for mount in mounts}
+        self.tops = [mount for mount in mounts if mount.point == "/" and (mount.parent_id not in ids)]
+
+    def behind(self, path: str) -> Mount | None:
+        """The mount that a file of this path would be on, taken literally: links in the path are not followed.
+
+        Goes down from the root mount by mount, as the kernel does, since a later mount may hide what lies below its
+        point.
+        """
+        if not self.tops:
+            return None
+        current = self.tops[-1]
+        for point in ancestors(path):
+            seen = {current.id}
+            while (upper := self.below.get((current.id, point))) is not None and upper.id not in seen:
+                seen.add(upper.id)
+                current = upper
+        return current
+
+
+def behind(path: str, mounts: list[Mount]) -> Mount | None:
+    """The mount that a file of this path would be on."""
+    return Tree(mounts).behind(path)
 
 
 def origin(mount: Mount, mounts: list[Mount]) -> Mount:
