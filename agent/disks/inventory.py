@@ -4,6 +4,7 @@ Only /proc, /sys, /run and the links under /dev are read: a watched filesystem o
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -51,13 +52,13 @@ def resolve_device(disk: DiskSettings, root: str) -> Resolved:
 
 def resolve_file(disk: DiskSettings, root: str) -> Resolved:
     try:
-        table = mounts.table(root)
-    except (OSError, ValueError) as problem:
+        tree = mount_tree(mounts.text_of("self", root))
+    except (OSError, ValueError, IndexError) as problem:
         return absent(disk, f"the mounts cannot be read: {problem}")
-    mount = mounts.behind(disk.file, table)
+    mount = tree.behind(disk.file)
     if mount is None:
         return absent(disk, f"no mount is behind {disk.file}")
-    origin = mounts.origin(mount, table).point
+    origin = mounts.origin(mount, tree.mounts).point
     if disk.mount and disk.mount not in (mount.point, origin):
         return absent(disk, f"{disk.mount} is not mounted")
     if point := missing_mount(disk.file, origin, root):
@@ -73,6 +74,12 @@ def resolve_file(disk: DiskSettings, root: str) -> Resolved:
             identity=labels,
         )
     return present(disk.name, name, "", disk.size, root)
+
+
+@lru_cache(maxsize=1)
+def mount_tree(text: str) -> mounts.Tree:
+    """The mounts of this table, which is the same for all the disks of a look."""
+    return mounts.Tree(mounts.parse(text))
 
 
 def all_disks(root: str = "/") -> tuple[Resolved, ...]:

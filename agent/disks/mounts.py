@@ -61,14 +61,25 @@ def namespace(process: str, root: str = "/") -> str:
 
 def of_process(process: str, root: str = "/") -> list[Mount]:
     """Every mount that a process sees. Raises OSError, ValueError."""
+    return parse(text_of(process, root))
+
+
+def text_of(process: str, root: str = "/") -> str:
+    """The table of a process's mounts. Raises OSError."""
     with open(sysfs.under(root, f"/proc/{process}/mountinfo"), encoding="utf-8", errors="surrogateescape") as file:
-        return [Mount(line.rstrip("\n")) for line in file]
+        return file.read()
+
+
+def parse(text: str) -> list[Mount]:
+    """The mounts in such a table. Raises ValueError."""
+    return [Mount(line) for line in text.split("\n") if line]
 
 
 class Tree:
     """Mounts, each below the one that it was mounted on."""
 
     def __init__(self, mounts: list[Mount]) -> None:
+        self.mounts = mounts
         ids = {mount.id for mount in mounts}
         self.below = {(mount.parent_id, mount.point): mount for mount in mounts}
         self.tops = [mount for mount in mounts if mount.point == "/" and (mount.parent_id not in ids)]
