@@ -105,6 +105,8 @@ def why_not(name: str, size: int, root: str) -> str:
         return "it has no medium: its size is 0"
     if sysfs.read(f"{sysfs.directory(name, root)}/hidden") == "1":
         return "it is a path to another disk"
+    if not os.path.lexists(sysfs.under(root, f"/dev/{name.replace('!', '/')}")):
+        return "it has no node under /dev: a container sees only those that it was given"
     for holder in sysfs.holders(name, root):
         if is_multipath(holder, root):
             return f"it is a path to {holder}"

@@ -25,6 +25,10 @@ class Record(NamedTuple):
 NOTHING = Record({}, ())
 
 
+def has_library() -> bool:
+    return pyudev is not None
+
+
 def is_running(root: str = "/") -> bool:
     return os.path.exists(sysfs.under(root, CONTROL))
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iovigil.agent import hotplug
 from iovigil.agent.config import parse
 from iovigil.agent.daemon import Daemon
 from iovigil.agent.disks import udev
+from iovigil.agent.ledger import Skip
 
 DEADLINE_S = 40.0
 PARAMETERS = Path("/sys/bus/pseudo/drivers/scsi_debug")
@@ -72,7 +72,7 @@ async def follow(daemon: Daemon) -> dict[str, Any]:
 
     (Path(f"/sys/class/block/{kernel}/device") / "delete").write_text("1")
     found["missed after"] = await seen(lambda: present() == {first}, "that it is gone")
-    await seen(lambda: entry.skips["absent"] > 0, "a run skipped")
+    await seen(lambda: entry.skips[Skip.ABSENT] > 0, "a run skipped")
     runs = entry.runs
     await asyncio.sleep(5.0)
     (host / "scan").write_text("- - -")
@@ -91,7 +91,7 @@ def main() -> None:
     subprocess.run(["/lib/systemd/systemd-udevd", "--daemon"], check=True, timeout=DEADLINE_S)
     for command in (["trigger", "--action=add", "--subsystem-match=block"], ["settle", "--timeout=30"]):
         subprocess.run(["udevadm", *command], check=True, timeout=DEADLINE_S)
-    found = {"udev": udev.is_running(), "by pyudev": hotplug.pyudev is not None}
+    found = {"udev": udev.is_running(), "by pyudev": udev.has_library()}
     print(json.dumps(found | asyncio.run(watch())))
 
 

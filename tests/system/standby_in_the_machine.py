@@ -1,7 +1,6 @@
 """Runs in the virtual machine: a SCSI disk that is stopped and started; what is said of it, as JSON."""
 
 import asyncio
-import fcntl
 import json
 import os
 import struct
@@ -12,6 +11,7 @@ from typing import Any
 from iovigil.agent import books
 from iovigil.agent.config import parse
 from iovigil.agent.disks import standby
+from iovigil.agent.ledger import Skip
 from iovigil.agent.supervisor import Supervisor
 
 DEADLINE_S = 30.0
@@ -58,7 +58,7 @@ def run(device: str, wake: bool) -> dict[str, Any]:
         return str(result.failure or "")
 
     failure = asyncio.run(go())
-    return {"failure": failure, "runs": entry.runs, "skips": entry.skips["standby"], "message": ""}
+    return {"failure": failure, "runs": entry.runs, "skips": entry.skips[Skip.STANDBY]}
 
 
 def main() -> None:
@@ -79,7 +79,6 @@ def main() -> None:
     for _ in range(100):
         if standby.asleep(DISK):
             break
-        fcntl.fcntl(0, fcntl.F_GETFD)
         asyncio.run(asyncio.sleep(0.05))
     found |= {"suspended": standby.of_disk(DISK), "run suspended": run(DISK, False)}
     found["still suspended"] = (power / "runtime_status").read_text().strip()

@@ -28,19 +28,17 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_disk_that_turns_is_awake_and_is_read(answers: dict[str, Any]) -> None:
     assert answers["awake"] == answers["started"] == ""
     for when in ("run awake", "run started"):
-        assert answers[when] == {"failure": "", "runs": 1, "skips": 0, "message": ""}
+        assert answers[when] == {"failure": "", "runs": 1, "skips": 0}
 
 
 def test_a_disk_that_was_stopped_is_left_so_and_the_run_is_counted_as_skipped(answers: dict[str, Any]) -> None:
     assert answers["stopped"] == "stopped"
-    assert answers["run stopped"] == {"failure": "", "runs": 0, "skips": 1, "message": ""}
+    assert answers["run stopped"] == {"failure": "", "runs": 0, "skips": 1}
     assert answers["ready after"] is False
 
 
 def test_what_is_built_on_a_disk_that_sleeps_is_left_alone_too(answers: dict[str, Any]) -> None:
-    assert answers["volume"] in ("sda is stopped", "")  # empty where the kernel has no dm-linear to test with
-    if not answers["volume"]:
-        pytest.skip("no volume could be made on the stopped disk")
+    assert answers["volume"] == "sda is stopped"
 
 
 def test_where_it_may_be_woken_it_is_asked_nothing(answers: dict[str, Any]) -> None:

@@ -216,3 +216,17 @@ def test_a_disk_that_udev_has_not_named_yet_waits(machine: Machine) -> None:
     assert list(chosen(machine, "{match: {model: WDC*}}")) == ["VCH0"]
     assert reasons(machine, "{match: {model: WDC*}}")["sdb"] == "udev is not done with it"
     assert list(chosen(machine, "{match: {by_id: ata-WDC}}")) == ["VCH0"]
+
+
+def test_a_container_sees_disks_that_it_may_not_have(machine: Machine) -> None:
+    (machine.directory / "dev/sdb").unlink()
+    entry = "{match: {model: WDC*}}"
+    assert list(chosen(machine, entry)) == ["VCH0"]
+    assert reasons(machine, entry)["sdb"].startswith("it has no node under /dev")
+
+
+def test_without_udev_links_and_records_sysfs_tells_enough(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.disk("sda", "8:0", GIB, SATA.format(0), device__model="WDC", device__wwid="naa.5000cca0bcd00000")
+    assert chosen(machine, "{match: {model: WDC*}, name: '{wwn}'}") == {"0x5000cca0bcd00000": "/dev/sda"}
+    assert reasons(machine, "{match: {by_id: 'wwn-*'}}")["sda"] == "its by_id is not known, not wwn-*"
