@@ -19,7 +19,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         machine = virtual_machine.virtual_machine()
     except virtual_machine.CannotMake as reason:
         pytest.skip(f"no virtual machine: {reason}")
-    ended = machine.run(PROGRAM, tmp_path_factory.mktemp("share"), PROGRAM_S)
+    image = tmp_path_factory.mktemp("disk") / "sata.img"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    drive = ("-drive", f"file={image},if=none,id=sata,format=raw", "-device", "ide-hd,drive=sata,serial=S1")
+    ended = machine.run(PROGRAM, tmp_path_factory.mktemp("share"), PROGRAM_S, drive)
     assert ended.status == 0, f"{ended.errors}\n{ended.dmesg}"
     found: dict[str, Any] = json.loads(ended.output)
     return found
@@ -38,7 +42,7 @@ def test_a_disk_that_was_stopped_is_left_so_and_the_run_is_counted_as_skipped(an
 
 
 def test_what_is_built_on_a_disk_that_sleeps_is_left_alone_too(answers: dict[str, Any]) -> None:
-    assert answers["volume"] == "sda is stopped"
+    assert answers["volume"] == f"{answers['disk']} is stopped"
 
 
 def test_where_it_may_be_woken_it_is_asked_nothing(answers: dict[str, Any]) -> None:
@@ -49,3 +53,9 @@ def test_a_disk_that_the_kernel_has_suspended_is_not_resumed_by_the_question(ans
     assert answers["suspended"] == "suspended by the kernel"
     assert (answers["run suspended"]["runs"], answers["run suspended"]["skips"]) == (0, 1)
     assert answers["still suspended"] == "suspended"
+
+
+def test_a_sata_disk_answers_who_may_ask_it(answers: dict[str, Any]) -> None:
+    sata = answers["sata"]
+    assert (sata["to root"], sata["mode"]) == ("", "0xff")
+    assert sata["to nobody"] == "/dev/DISK: Operation not permitted: it takes CAP_SYS_RAWIO"

@@ -22,7 +22,7 @@ import iovigil
 
 SUITE: Final = "trixie"
 """Whose kernel: in that of Debian 12 scsi_debug can inject less."""
-MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug", "dm_mod")
+MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug", "dm_mod", "ahci")
 MAKING_DEADLINE_S: Final = 150.0
 START_S: Final = 60.0
 """Until the program is started, on a machine that has other things to do."""
@@ -72,8 +72,9 @@ class VirtualMachine:
     kernel: Path
     initrd: Path
 
-    def run(self, program: Path, share: Path, deadline_s: float) -> Ended:
-        """Boot, run a Python program as root, power off. `share` is empty, and its /mnt/share."""
+    def run(self, program: Path, share: Path, deadline_s: float, devices: Sequence[str] = ()) -> Ended:
+        """Boot, run a Python program as root, power off. `share` is empty, and its /mnt/share; `devices` are more
+        arguments for qemu."""
         start = START.format(
             packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
         )
@@ -82,7 +83,7 @@ class VirtualMachine:
         console = share / "console"
         with console.open("wb") as output:
             subprocess.run(
-                self.command(share),
+                [*self.command(share), *devices],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
