@@ -105,13 +105,9 @@ class Roster:
 
     def _read(self) -> tuple[Known, ...]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=tuple[Known, ...])
-        except FileNotFoundError:
-            return ()
+            return remembered(self._path)
         except (OSError, msgspec.MsgspecError) as error:
-            log.warning(
-                "%s cannot be read (%s): disks that went before now are not known to be missing", self._path, error
-            )
+            log.warning("%s cannot be read (%s): disks that went before this are not missed", self._path, error)
             return ()
 
     def _save(self, now_unix: float) -> None:
@@ -139,6 +135,22 @@ class Roster:
         self._complaint = complaint
 
 
+def remembered(path: Path) -> tuple[Known, ...]:
+    """The roster that an agent left; empty where there was none. Raises OSError, MsgspecError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=tuple[Known, ...])
+    except FileNotFoundError:
+        return ()
+
+
+def expected(config: Config, found: Sequence[Candidate]) -> Config:
+    """The configuration as an agent here would go by it: with what it selects, and what an agent before has missed."""
+    known: tuple[Known, ...] = ()
+    with contextlib.suppress(OSError, msgspec.MsgspecError):  # it may be the agent's alone to read
+        known = remembered(Path(config.agent.state_directory) / FILE)
+    return selection.with_disks(config, survey(config, found, known, time.time()).disks)
+
+
 def untimed(known: Sequence[Known]) -> list[tuple[str, Candidate]]:
     return [(each.name, each.candidate) for each in known]
 
@@ -153,7 +165,7 @@ def survey(
     gone = [each.candidate for each in absent.values()]
     usable = [candidate for candidate in found if candidate.name_holder not in absent]
     chosen = [each for each in selection.choose(config, [*usable, *gone], holders, root) if each.disk is not None]
-    disks, remembered = [], []
+    disks, kept = [], []
     for choice in chosen:
         assert choice.disk is not None
         before = absent.get(choice.candidate.name_holder)
@@ -164,5 +176,5 @@ def survey(
             )
             continue
         disks.append(choice.disk)
-        remembered.append(Known(name=choice.disk.name, candidate=choice.candidate, seen_unix=seen_unix))
-    return Look(disks=tuple(disks), known=tuple(remembered[:MOST_REMEMBERED]))
+        kept.append(Known(name=choice.disk.name, candidate=choice.candidate, seen_unix=seen_unix))
+    return Look(disks=tuple(disks), known=tuple(kept[:MOST_REMEMBERED]))

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iovigil.agent import config, schedule
+from iovigil.agent import config, roster, schedule
 from iovigil.agent.cli import selections
 from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings
-from iovigil.agent.disks import inventory, selection
+from iovigil.agent.disks import candidates, inventory, selection
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.host import host_id
 from iovigil.engines.options import SECOND_US
@@ -45,8 +45,8 @@ def main(args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    choices = selection.choose(written)
-    loaded = selection.with_disks(written, (choice.disk for choice in choices if choice.disk is not None))
+    found = candidates.all_candidates() if written.selectors else []
+    choices, loaded = selection.choose(written, found), roster.expected(written, found)
     # Before there is a console: asking forks.
     verdicts = {name: text for name, text in verdicts_on(loaded.disks).items() if not text.startswith("absent:")}
     console = open_console()

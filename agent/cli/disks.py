@@ -6,10 +6,21 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from iovigil.agent import order
+from iovigil.agent import order, roster
 from iovigil.agent.cli import selections
 from iovigil.agent.config import Config, DiskSettings, load
-from iovigil.agent.disks import claims, guard, identity, inquiry, inventory, possession, selection, standby, sysfs
+from iovigil.agent.disks import (
+    candidates,
+    claims,
+    guard,
+    identity,
+    inquiry,
+    inventory,
+    possession,
+    selection,
+    standby,
+    sysfs,
+)
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.disks.layout import readable
 from iovigil.agent.disks.refusal import Refused
@@ -51,10 +62,11 @@ def main(args: argparse.Namespace) -> int:
         return 2
     if args.config:
         written = load(args.config)
-        choices = selection.choose(written)
+        found = candidates.all_candidates() if written.selectors else []
+        choices = selection.choose(written, found)
         if args.why:
             return print_choices(written, choices, is_json=args.json)
-        report = of_configuration(selection.with_disks(written, selected(choices)).disks)
+        report = of_configuration(roster.expected(written, found).disks)
     else:
         written, choices, report = None, [], of_machine()
     if args.json:
@@ -66,10 +78,6 @@ def main(args: argparse.Namespace) -> int:
     if written is not None and not args.json:
         print("\n".join(selections.lines(written, choices)))
     return 0
-
-
-def selected(choices: Sequence[Choice]) -> list[DiskSettings]:
-    return [choice.disk for choice in choices if choice.disk is not None]
 
 
 def print_choices(written: Config, choices: Sequence[Choice], *, is_json: bool) -> int:

@@ -8,6 +8,7 @@ import pytest
 from agent_process import RunningAgent, owner_of, running_agent
 from loop import MIB, attached, command, mounted
 from processes import wait_until
+from scraping import IOVIGIL
 
 pytestmark = pytest.mark.requires_loop
 
@@ -98,6 +99,7 @@ def test_a_device_that_is_pulled_is_missed_also_after_a_restart_and_comes_back_a
     with running_agent(tmp_path, text) as agent:
         agent.wait_for_line(f"disk {device.name} is not there")
         assert names(agent) == {device.name: 0.0}
+        assert f"absent: {device} " in command(IOVIGIL, "disks", agent.config)
         command("losetup", device, image)
         agent.wait_for("disk_present", disk=device.name, deadline_s=SOON_S)
         agent.wait_for("runs_total", disk=device.name)
