@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         print("\n".join(table(report)))
     else:
         print("no disks", file=sys.stderr)
-    if written is not None and not args.json:
+    if written is not None and written.selectors and not args.json:
         print("\n".join(selections.lines(written, choices)))
     return 0
 
