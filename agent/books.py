@@ -1,6 +1,6 @@
 """The books of a configuration: opens accounts for what is new, keeps those that stay, drops the rest."""
 
-from iovigil.agent.config import Config
+from iovigil.agent.config import Config, DiskSettings
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
 from iovigil.agent.order import timeout_s
 
@@ -20,17 +20,16 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
     )
     # A name given to another device must not hand it the serial number and the mismatches of the one before,
     # nor an account on which that one's last run is still to be booked.
-    kept = {disk.name for disk in config.disks if disk.name in old.disks and old.disks[disk.name].path == disk.path}
+    kept = {disk.name for disk in config.disks if disk.name in old.disks and is_same(old.disks[disk.name], disk)}
     for disk in config.disks:
-        ledger.disks[disk.name] = (
-            old.disks[disk.name]
-            if disk.name in kept
-            else DiskEntry(name=disk.name, target="device" if disk.device else "file", path=disk.path)
-        )
+        target = "device" if disk.device else "file"
+        known = old.disks[disk.name] if disk.name in kept else DiskEntry(name=disk.name, target=target)
+        known.path, known.key = disk.path, disk.key
+        ledger.disks[disk.name] = known
     for assignment in config.assignments():
         disk, probe = assignment.disk, assignment.probe
-        known = old.probes.get((disk.name, probe.name)) if disk.name in kept else None
-        entry = known or ProbeEntry(
+        account = old.probes.get((disk.name, probe.name)) if disk.name in kept else None
+        entry = account or ProbeEntry(
             disk=disk.name,
             probe=probe.name,
             options=probe.options,
@@ -45,6 +44,11 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
         entry.engine = probe.options.ioengine  # a reload tries the configured one again
         ledger.probes[disk.name, probe.name] = entry
     return ledger
+
+
+def is_same(entry: DiskEntry, disk: DiskSettings) -> bool:
+    """Whether an account is that of this disk: by what it tells of itself where it was selected, else by its path."""
+    return entry.key == disk.key if disk.key else not entry.key and entry.path == disk.path
 
 
 def outdated(old: Config, new: Config) -> frozenset[Key]:

@@ -15,14 +15,16 @@ from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, 
 from iovigil.agent.control import FILE as PAUSES_FILE
 from iovigil.agent.control import Control
 from iovigil.agent.corruption import Corruption
-from iovigil.agent.disks import inventory
+from iovigil.agent.disks import inventory, selection
 from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
+from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import DiskEntry, Ledger
 from iovigil.agent.notify import Notifier
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
+from iovigil.agent.roster import Roster
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
 from iovigil.agent.supervisor import Supervisor
@@ -33,6 +35,12 @@ log = logging.getLogger(__name__)
 
 LOAD_S: Final = 10.0
 LOOK_INTERVAL_S: Final = 10.0
+SURVEY_INTERVAL_S: Final = 60.0
+"""What hot-plug events do not tell of is seen as late as this."""
+SETTLE_S: Final = 0.5
+SURVEY_GAPS_S: Final = (4.0, 30.0)
+SURVEY_SHARE: Final = 0.005
+"""Of the time, at most, also on a host where containers come and go and the mounts change all the time."""
 PAGES_INTERVAL_S: Final = 1.0
 DUMPS_S: Final = 5.0
 ARCHIVE_STOP_S: Final = 0.8
@@ -57,10 +65,14 @@ class Daemon:
     ) -> None:
         """`config` is what `load` returned first; a reload calls it again. It raises ConfigError."""
         self._load = load
+        self._written = config
         self._config = config
+        """What is written, with the disks that it selects."""
         self._notifier = notifier or Notifier()
         self._host = host or host_id()
         self._presence = Presence(resolve)
+        self._roster = Roster(config.agent.state_directory)
+        self._plugged = asyncio.Event()
         self.ledger: Ledger = books.open_books(config)
         self._dumps = dumps.directory(config.agent.state_directory)
         self.supervisor = Supervisor(
@@ -104,6 +116,7 @@ class Daemon:
         self.supervisor.on_look = self._look_at_run
         try:
             await self._serve()
+            await self._survey()
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
@@ -116,7 +129,11 @@ class Daemon:
             on_serving(self.server.address)
             log.info("serving http://%s: %s", self.server.address, self._summary())
             async with contextlib.AsyncExitStack() as stack:
+                hotplug = Hotplug(self._plugged.set)
+                hotplug.start()
+                stack.callback(hotplug.close)
                 stack.push_async_callback(cancelled, loop.create_task(self._look_again(), name="look"))
+                stack.push_async_callback(cancelled, loop.create_task(self._survey_again(), name="survey"))
                 stack.push_async_callback(cancelled, loop.create_task(self._look_at_pages(), name="pages"))
                 stack.push_async_callback(cancelled, loop.create_task(self._archive.run(), name="archive"))
                 stack.push_async_callback(cancelled, loop.create_task(self._holds.run(), name="holds"))
@@ -167,7 +184,12 @@ class Daemon:
                 log.exception("reading the configuration failed: please report")
                 return self._refuse([Problem(self._config.source, 0, "", f"not read: {error}")])
             else:
-                self._adopt(config)
+                selected = await self._roster.look(config)
+                if selected is None:  # as before, until the look that comes
+                    selected = self._config.disks[len(self._written.disks) :] if config.selectors else ()
+                    self._plugged.set()
+                changes = self._adopt(config, selected)
+                log.info("configuration reloaded: %s", "; ".join(changes) or "same disks and probes")
                 await self._presence.refresh(self._all_disks())
                 return []
             finally:
@@ -181,11 +203,16 @@ class Daemon:
         log.error("configuration refused, the old one stays in force; problems: %d", len(problems))
         return [str(problem) for problem in problems]
 
-    def _adopt(self, config: Config) -> None:
-        old = self._config
+    def _adopt(self, written: Config, selected: Sequence[DiskSettings]) -> list[str]:
+        """Go by a configuration and the disks that it selects; what changed."""
+        old, config = self._config, selection.with_disks(written, selected)
+        self._written = written
         self.supervisor.request_stop(books.outdated(old, config))
         self._config = config
         self.ledger = books.open_books(config, self.ledger)
+        for name, labels in self._roster.identities().items():
+            if name in self.ledger.disks and not self.ledger.disks[name].identity:
+                self.ledger.disks[name].identity = dict(labels)  # it may not be there to tell
         self._corruption.remind(self.ledger)
         self.supervisor.adopt(self.ledger)
         self.supervisor.max_workers = config.agent.max_workers
@@ -193,10 +220,38 @@ class Daemon:
         self._holds.adopt(config.agent)
         self._rounds.adopt(self._turns(), time.time())
         self._wake.set()
-        log.info("configuration reloaded: %s", "; ".join(books.differences(old, config)) or "same disks and probes")
         for key in ("listen", "state_directory"):
             if getattr(old.agent, key) != getattr(config.agent, key):
                 log.warning("agent.%s has changed: that takes effect when the agent is restarted", key)
+        return books.differences(old, config)
+
+    async def _survey(self) -> None:
+        """Have the disks that the configuration selects brought up to date."""
+        written = self._written
+        selected = await self._roster.look(written)
+        if selected is None or written is not self._written:
+            return  # a reload came in between, and looked itself
+        if selection.with_disks(written, selected).disks == self._config.disks:
+            return
+        last_successful, last_unix = self.ledger.last_reload_successful, self.ledger.last_reload_unix
+        log.info("disks: %s", "; ".join(self._adopt(written, selected)))
+        self.ledger.last_reload_successful, self.ledger.last_reload_unix = last_successful, last_unix
+
+    async def _survey_again(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SURVEY_INTERVAL_S):
+                    await self._plugged.wait()
+                    await asyncio.sleep(SETTLE_S)  # what is plugged in is announced many times over
+            self._plugged.clear()
+            begun_s = time.monotonic()
+            try:
+                await self._survey()
+                await self._presence.refresh(self._all_disks())
+            except Exception:  # the outermost loop of this task; the probes go on without it
+                log.exception("looking for selected disks failed: please report")
+            least_s, most_s = SURVEY_GAPS_S
+            await asyncio.sleep(min(max((time.monotonic() - begun_s) / SURVEY_SHARE, least_s), most_s))
 
     async def _go_round(self) -> None:
         """The main loop: nothing but its own tick is a sign of life."""

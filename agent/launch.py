@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(PACKAGE))
 import errno
 import marshal
 
-from iovigil.agent.disks import guard
+from iovigil.agent.disks import guard, standby
 from iovigil.agent.disks.refusal import Refused
 from iovigil.engines import exit_status
 from iovigil.engines.process import die_with_parent
@@ -43,6 +43,9 @@ def main(order_fd: int, stats_fd: int) -> int:
             for wanted in order["targets"]:
                 guard.remove(wanted)
             return exit_status.OK
+        # Before anything is opened: to look at a file may take a disk.
+        if (name := order.get("let_sleep")) and (reason := standby.asleep(name)):
+            return fail(exit_status.ASLEEP, reason)
         target_fds = prepare(order, order_fd)
         if purpose == "lay_out":
             return exit_status.OK

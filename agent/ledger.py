@@ -33,6 +33,7 @@ class Skip(enum.StrEnum):
     BLACKOUT = "blackout"  # the blackout file was there
     STUCK = "stuck"  # an abandoned child still holds the disk
     ABSENT = "absent"  # the disk is not there
+    STANDBY = "standby"  # the disk is asleep, and is not to be woken
     MISSED = "missed"  # the agent or the machine slept through it
 
 
@@ -145,11 +146,13 @@ class DiskEntry:
     target: str = ""
     """What jobs on it open: `file` or `device`."""
     path: str = ""
-    """Which one that is; a disk of another path is another disk."""
+    """Which one that is; a disk of another path is another disk, unless `key` says otherwise."""
+    key: str = ""
+    """What tells a selected device from any other, by whatever path; empty where the path does."""
     is_present: bool = False
     is_stuck: bool = False
     identity: dict[str, str] = field(default_factory=dict)
-    """Labels of disk_info: device, model, serial, wwn, firmware, transport, rotational, path."""
+    """Labels of disk_info, as disks/identity has them."""
 
 
 @dataclass(kw_only=True)

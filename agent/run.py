@@ -211,6 +211,8 @@ class Run:
         order = self._make_order(engine)
         if self.dump_directory:
             order["dumps"] = dumps.order(self.dump_directory, self.entry.disk, self.dump_label)
+        if self.device and not self.disk.wake:
+            order["let_sleep"] = self.device
         worker = self._tools.spawn(order, page, self._tools.launcher)
         self._allowed_from_ns = page.spawned_ns
         self._worker = worker
@@ -313,6 +315,11 @@ class Run:
             exit_status=self._ending.status if self._ending else None,
             signal=self._ending.signal if self._ending else None,
         )
+
+    @property
+    def was_asleep(self) -> bool:
+        """Whether nothing was begun, so that the disk could sleep on."""
+        return self._ending is not None and self._ending.status == exit_status.ASLEEP
 
     @property
     def is_cut_short(self) -> bool:

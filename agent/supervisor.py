@@ -171,6 +171,10 @@ class Supervisor:
     ) -> RunResult:
         try:
             result = await run.execute(fallback=fallback)
+            if run.was_asleep:
+                run.entry.skip(Skip.STANDBY, time.time())
+                log.debug("%s on %s: %s", result.probe, result.disk, result.message, extra=run.fields)
+                return result
             self.on_look(run)
             run.entry.finish(result)
             self._handover.finish(result)

@@ -39,6 +39,8 @@ def judge(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
             return Verdict(Failure.REFUSED, reason(messages) or "the target was refused")
         case exit_status.ENGINE_UNAVAILABLE:
             return Verdict(Failure.SETUP, page.text or reason(messages) or "this host does not allow the ioengine")
+        case exit_status.ASLEEP:
+            return Verdict(message=f"left asleep: {reason(messages)}")
         case exit_status.TARGET_FAILED:
             return Verdict(Failure.SETUP, reason(messages) or "the target could not be opened or laid out")
     return Verdict(Failure.CRASH, f"the child ended with unknown status {ending.status}{quoting(messages)}")

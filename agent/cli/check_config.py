@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iovigil.agent import config, pressure, schedule
+from iovigil.agent import config, pressure, roster, schedule
+from iovigil.agent.cli import selections
 from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, ProbeSettings, ScrubSettings
 from iovigil.agent.config.rules import portion
 from iovigil.agent.config.scrub_rules import spell_rate
 from iovigil.agent.config.scrubbing import demand
-from iovigil.agent.disks import inventory
+from iovigil.agent.disks import candidates, inventory, selection
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.host import host_id
 from iovigil.agent.pressure import PressureUnknown
@@ -47,13 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     try:
-        loaded = config.load(args.file)
+        written = config.load(args.file)
+        if problems := selections.conflicts(written):
+            raise ConfigError(problems)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+    found = candidates.all_candidates() if written.selectors else []
+    choices, loaded = selection.choose(written, found), roster.expected(written, found)
     # Before there is a console: asking forks.
     verdicts = {name: text for name, text in verdicts_on(loaded.disks).items() if not text.startswith("absent:")}
-    show(loaded, open_console(), now_unix=time.time(), host=host_id(), verdicts=verdicts)
+    console = open_console()
+    show(loaded, console, now_unix=time.time(), host=host_id(), verdicts=verdicts)
+    for warning in selections.warnings(loaded, choices):
+        say(console, textwrap.fill(f"warning: {warning}", console.width, **UNBROKEN))
     return 0
 
 

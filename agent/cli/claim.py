@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from iovigil.agent.config import Config, DiskSettings, load
-from iovigil.agent.disks import inquiry, possession
+from iovigil.agent.disks import inquiry, possession, selection
 from iovigil.agent.disks.refusal import Refused
 from iovigil.agent.disks.region import bytes_of_jobs
 
@@ -30,7 +30,7 @@ def add_disk_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     try:
-        disk, declared = declared_region(load(args.config), args.disk)
+        disk, declared = declared_region(selection.expand(load(args.config)), args.disk)
         found = asked(lambda: possession.prospect(disk.name, disk.device, declared))
         if not found:
             print(f"{disk.name} is claimed already: {disk.device}")

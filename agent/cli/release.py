@@ -6,7 +6,7 @@ from typing import Final
 
 from iovigil.agent.cli.claim import add_disk_arguments, asked, declared_region
 from iovigil.agent.config import load
-from iovigil.agent.disks import possession
+from iovigil.agent.disks import possession, selection
 from iovigil.agent.disks.refusal import Refused
 
 NAME: Final = "release"
@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
         return "released"
 
     try:
-        disk, declared = declared_region(load(args.config), args.disk)
+        disk, declared = declared_region(selection.expand(load(args.config)), args.disk)
         asked(act)
     except Refused as reason:
         print(f"not released: {reason}", file=sys.stderr)

@@ -11,14 +11,16 @@ from iovigil.agent.config.model import (
     Assignment,
     Config,
     DiskSettings,
+    FactSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
     ScrubSettings,
+    SelectorSettings,
     WindowSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
-from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes
+from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read_probes, read_selectors
 
 __all__ = [
     "PROBE_DEFAULTS",
@@ -27,11 +29,13 @@ __all__ = [
     "Config",
     "ConfigError",
     "DiskSettings",
+    "FactSettings",
     "PressureSettings",
     "ProbeSettings",
     "Problem",
     "RegionSettings",
     "ScrubSettings",
+    "SelectorSettings",
     "WindowSettings",
     "load",
     "parse",
@@ -74,10 +78,12 @@ def read(text: str, report: Report) -> Config:
     root.refuse_unknown(list(TOP_KEYS))
     agent = read_agent(root)
     disks = read_disks(root)
+    selectors = read_selectors(root)
     probes = read_probes(root)
     rules.check_disks(disks)
-    rules.check_probes(probes, disks)
-    scrub_rules.check_scrubs(probes, disks)
+    rules.check_selectors(selectors)
+    rules.check_probes(probes, disks, selectors)
+    scrub_rules.check_scrubs(probes, disks, selectors)
     if report.problems:
         raise ConfigError(report.problems)
     return Config(
@@ -86,4 +92,7 @@ def read(text: str, report: Report) -> Config:
         agent=agent,
         disks=tuple(located.settings for located in disks),
         probes=tuple(located.settings for located in probes),
+        selectors=tuple(located.settings for located in selectors),
+        selector_lines=tuple((located.section.line, located.section.path) for located in selectors),
+        lines={located.settings.name: (located.section.line, located.section.path) for located in disks},
     )

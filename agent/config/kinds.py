@@ -2,17 +2,23 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from iovigil.agent.windows import WEEKDAYS, parse_days, parse_time_s, spell_time_of_day
 from iovigil.engines.options import SECOND_US
 from iovigil.engines.quantities import parse_size, parse_time_us, quoted, spell_size, spell_time
+from iovigil.engines.spelling import FLAGS
 
 LABEL: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 GLOB: Final = re.compile(r"[A-Za-z0-9_.:*?\[\]!-]{1,64}", re.ASCII)
 ADDRESS: Final = re.compile(r"(?P<host>|[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):(?P<port>[0-9]{1,5})", re.ASCII)
+
+FIELD: Final = re.compile(r"\{([^{}]*)\}")
+TELLING_FIELDS: Final = ("serial", "wwn", "by_id", "by_path", "mount", "kernel")
+TEMPLATE_FIELDS: Final = (*TELLING_FIELDS, "model", "transport", "controller")
+LONGEST_PATTERN: Final = 256
 
 # The disk's own footer, the blocks of direct I/O and a block of every probe have to find room.
 SMALLEST_FILE: Final = 1 << 20
@@ -73,6 +79,61 @@ def read_device(text: str) -> str:
     path = read_path(text)
     if not path.startswith("/dev/"):
         raise ValueError(f"{quoted(text)} is not under /dev: give a probe file as file, not as device")
+    return path
+
+
+def read_template(text: str) -> str:
+    """A name with fields in braces, at least one of which no two disks share."""
+    parts = FIELD.split(text)
+    literal, fields = "".join(parts[::2]), parts[1::2]
+    if unknown := [field for field in fields if field not in TEMPLATE_FIELDS]:
+        raise ValueError(f"{quoted(text)}: there is no {{{unknown[0]}}}; there are {braced(TEMPLATE_FIELDS)}")
+    if literal and not LABEL.fullmatch(literal[:64]):
+        raise ValueError(f"{quoted(text)}: beside {{fields}} a name has only the characters A-Z a-z 0-9 _ . : -")
+    if not set(fields) & set(TELLING_FIELDS):
+        raise ValueError(f"{quoted(text)} would be the name of several disks: it needs one of {braced(TELLING_FIELDS)}")
+    return text
+
+
+def braced(fields: Iterable[str]) -> str:
+    return ", ".join(f"{{{field}}}" for field in fields)
+
+
+def read_fact_pattern(text: str) -> str:
+    if not text or not text.isprintable() or len(text) > LONGEST_PATTERN:
+        raise ValueError(f"{quoted(text)} is not a pattern such as WDC*: 1 to {LONGEST_PATTERN} printable characters")
+    return text
+
+
+def read_device_pattern(text: str) -> str:
+    if not text.startswith("/dev/"):
+        raise ValueError(f"{quoted(text)} is not under /dev: a device, or a link to it, such as /dev/nvme*n1")
+    return read_fact_pattern(text)
+
+
+def read_mount_pattern(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{quoted(text)} is not a pattern of mount points, such as /srv/*: it has to begin with /")
+    return read_fact_pattern("/" + text.strip("/"))
+
+
+def read_rotational(text: str) -> str:
+    return "1" if read_flag(text) else "0"
+
+
+def read_flag(text: str) -> bool:
+    if text not in FLAGS:
+        raise ValueError(f"{quoted(text)} is neither true nor false")
+    return FLAGS[text]
+
+
+def read_file_below(text: str) -> str:
+    """The path of a file below some directory, which it does not leave."""
+    if text.startswith("/") or not text.isprintable():
+        raise ValueError(f"{quoted(text)} has to be relative to the mount point, such as .iovigil")
+    path = posixpath.normpath(text)
+    if text.endswith("/") or path == "." or path.split("/")[0] == "..":
+        raise ValueError(f"{quoted(text)} is no file below the mount point")
     return path
 
 
@@ -146,6 +207,13 @@ LISTEN: Final = Kind(read_address, {"type": "string", "examples": ["127.0.0.1:99
 DIRECTORY: Final = Kind(read_path, {"type": "string", "pattern": "^/"})
 FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
+TEMPLATE: Final = Kind(read_template, {"type": "string", "examples": ["{serial}", "{model}-{serial}", "{mount}"]})
+FACT_PATTERN: Final = Kind(read_fact_pattern, {"type": ["string", "integer"]})
+DEVICE_PATTERN: Final = Kind(read_device_pattern, {"type": "string", "pattern": "^/dev/"})
+MOUNT_PATTERN: Final = Kind(read_mount_pattern, {"type": "string", "pattern": "^/"})
+ROTATIONAL: Final = Kind(read_rotational, {"enum": [True, False, 0, 1]})
+FILE_BELOW: Final = Kind(read_file_below, {"type": "string", "pattern": "^[^/]"})
+FLAG: Final = Kind(read_flag, {"type": "boolean"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
 PROBE_KIND: Final = Kind(read_probe_kind, {"enum": [*PROBE_KINDS]})

@@ -1,7 +1,8 @@
 """A configuration, checked and frozen: the agent's settings, the disks and the probes."""
 
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Final, get_origin
+from typing import Annotated, Any, Final, TypeAlias, get_origin
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -42,6 +43,12 @@ class PressureSettings(msgspec.Struct, frozen=True):
     longest_s: Annotated[
         float, key("So long at most: pressure that goes on is what the probes are to see.", kinds.INTERVAL)
     ] = msgspec.field(name="longest", default=900.0)
+
+
+Patterns: TypeAlias = tuple[str, ...]
+WAKE: Final = (
+    "Whether a disk in standby is woken for a probe; else it is left asleep, and the start counted as skipped."
+)
 
 
 class AgentSettings(msgspec.Struct, frozen=True):
@@ -95,6 +102,11 @@ class DiskSettings(msgspec.Struct, frozen=True):
     region: Annotated[
         RegionSettings | None, key("The part of a device that the agent may write: a mapping of offset and size.")
     ] = None
+    wake: Annotated[bool, key(WAKE, kinds.FLAG)] = False
+    mount: str = ""
+    """What has to be mounted for the file to be there, of a filesystem that was selected."""
+    key: str = ""
+    """What tells a selected device from any other, by whatever path."""
 
     @property
     def path(self) -> str:
@@ -104,6 +116,69 @@ class DiskSettings(msgspec.Struct, frozen=True):
     def writable_bytes(self) -> int:
         """Bytes for jobs that write: of the probe file, or of the region less its header; 0 on other devices."""
         return self.region.size - region.HEADER if self.region else self.size
+
+
+class FactSettings(msgspec.Struct, frozen=True):
+    """Patterns of what is known of a disk: `*`, `?` and `[a-z]`, in letters as they are. One pattern or a list of them,
+    of which any may match; in those of paths `*` ends at a slash and `**` does not."""
+
+    by_id: Annotated[Patterns, key("Name of a link in /dev/disk/by-id.", kinds.FACT_PATTERN)] = ()
+    by_path: Annotated[Patterns, key("Name of a link in /dev/disk/by-path.", kinds.FACT_PATTERN)] = ()
+    path: Annotated[
+        Patterns,
+        key("Device, or any link to it; loop, zram, dm, md only by it or by transport.", kinds.DEVICE_PATTERN),
+    ] = ()
+    wwn: Annotated[Patterns, key("World wide name, with or without 0x.", kinds.FACT_PATTERN)] = ()
+    serial: Annotated[Patterns, key("Serial number.", kinds.FACT_PATTERN)] = ()
+    model: Annotated[Patterns, key("Model.", kinds.FACT_PATTERN)] = ()
+    transport: Annotated[Patterns, key("sata, sas, nvme, usb, virtio, fc, iscsi, loop...", kinds.FACT_PATTERN)] = ()
+    controller: Annotated[Patterns, key("PCI address of the controller.", kinds.FACT_PATTERN)] = ()
+    rotational: Annotated[Patterns, key("true for hard disks, false for the rest.", kinds.ROTATIONAL)] = ()
+    mount: Annotated[Patterns, key("Mount point: with it filesystems are chosen, not disks.", kinds.MOUNT_PATTERN)] = ()
+    filesystem: Annotated[
+        Patterns, key("Type of the filesystem; network and memory filesystems only by it.", kinds.FACT_PATTERN)
+    ] = ()
+
+    def given(self) -> Iterator[tuple[str, Patterns]]:
+        """The facts that are asked for."""
+        return ((name, patterns) for name in self.__struct_fields__ if (patterns := getattr(self, name)))
+
+
+class SelectorSettings(msgspec.Struct, frozen=True):
+    """Every disk of the machine that matches; with `match.mount`, every mounted filesystem, with a probe file in it.
+    Each is looked for all the time: one that is plugged in is watched, one that goes is reported absent. A disk with an
+    entry of its own, or that an earlier entry selects, is left to that."""
+
+    match: Annotated[FactSettings, key("What a disk has to be, in all that is given.")]
+    name: Annotated[
+        str,
+        key(
+            f"Name of each disk, from {kinds.braced(kinds.TEMPLATE_FIELDS)}; by default {{serial}} or {{mount}}.",
+            kinds.TEMPLATE,
+        ),
+    ] = ""
+    exclude: Annotated[FactSettings | None, key("Leaves out the disks of which any of this is true.")] = None
+    file: Annotated[str, key("Probe file of each filesystem, relative to its mount point.", kinds.FILE_BELOW)] = ""
+    size: Annotated[int, key("Size of the probe files.", kinds.SIZE)] = 0
+    region: Annotated[
+        RegionSettings | None, key("The part of each device that the agent may write: each is to be claimed.")
+    ] = None
+    forget_after_s: Annotated[
+        float,
+        key(
+            "How long a disk that has gone is reported absent; one that is excluded is forgotten at once.",
+            kinds.INTERVAL,
+        ),
+    ] = msgspec.field(default=30 * 86_400.0, name="forget_after")
+    wake: Annotated[bool, key(WAKE, kinds.FLAG)] = False
+
+    @property
+    def selects_filesystems(self) -> bool:
+        return bool(self.match.mount)
+
+    @property
+    def template(self) -> str:
+        return self.name or ("{mount}" if self.selects_filesystems else "{serial}")
 
 
 def works_in_region(options: JobOptions) -> bool:
@@ -194,6 +269,12 @@ class Config(msgspec.Struct, frozen=True):
     agent: AgentSettings
     disks: tuple[DiskSettings, ...]
     probes: tuple[ProbeSettings, ...]
+    selectors: tuple[SelectorSettings, ...] = ()
+    """What adds disks to those above, once it is known which the machine has."""
+    lines: Mapping[str, tuple[int, str]] = {}
+    """Line and key of each disk that has an entry of its own, by its name."""
+    selector_lines: tuple[tuple[int, str], ...] = ()
+    """Line and key of each entry that selects."""
 
     def windows_of(self, probe: ProbeSettings) -> Windows:
         """When this probe may start, by the clock of the agent's time zone."""

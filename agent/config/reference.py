@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from typing import Final
 
+from iovigil.agent.config import kinds
 from iovigil.agent.config.model import (
     PROBE_DEFAULTS,
     AgentSettings,
+    ConfigKey,
     DiskSettings,
+    FactSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
+    SelectorSettings,
     WindowSettings,
     keys_of,
 )
@@ -85,14 +89,16 @@ def sections() -> Iterator[str]:
         ("agent", TOP_KEYS["agent"], AgentSettings),
         ("pressure", "Of the agent.", PressureSettings),
         ("disks", TOP_KEYS["disks"], DiskSettings),
+        ("disks, selected", "Instead of `file` or `device`, an entry may have `match`.", SelectorSettings),
+        ("match, exclude", "Of an entry that selects disks.", FactSettings),
         ("region", "Of a disk, beside `device`.", RegionSettings),
         ("probes", TOP_KEYS["probes"], ProbeSettings),
         ("windows", "Of a probe: a list.", WindowSettings),
     ):
-        yield f"### `{title}`\n\n{opening} {settings.__doc__}\n"
+        yield f"### `{title}`\n\n{opening} {' '.join((settings.__doc__ or '').split())}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
         for key in keys_of(settings):
-            default = "required" if key.is_required else code(default_text(key.default))
+            default = "required" if key.is_required else code(default_text(key))
             yield f"| `{key.name}` | {default} | {key.text} |"
         yield ""
     yield (
@@ -101,8 +107,9 @@ def sections() -> Iterator[str]:
     )
 
 
-def default_text(default: object) -> str:
-    if isinstance(default, float):
+def default_text(key: ConfigKey) -> str:
+    default = key.default
+    if key.kind is kinds.INTERVAL:
         return spell_time(round(default * SECOND_US))
     return ", ".join(default) if isinstance(default, tuple) else str(default or "")
 

@@ -4,14 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
 
+import msgspec
+
+from iovigil.agent.config import kinds
 from iovigil.agent.config.document import Section
-from iovigil.agent.config.model import DiskSettings, PressureSettings, ProbeSettings, WindowSettings, works_in_region
+from iovigil.agent.config.model import (
+    DiskSettings,
+    PressureSettings,
+    ProbeSettings,
+    SelectorSettings,
+    WindowSettings,
+    works_in_region,
+)
 from iovigil.agent.disks.guard import REGION_ENGINES
 from iovigil.engines.coherence import check
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_size, spell_time
 
 T = TypeVar("T")
+
+UNKNOWN: Final = "\ue000"
+"""Stands for what a name will hold: a letter that no name has."""
 
 
 class Located(NamedTuple, Generic[T]):
@@ -110,12 +123,54 @@ def check_target(section: Section) -> None:
         section.refuse("region", "is for a device; a probe file is the agent's own as a whole")
 
 
-def check_probes(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
+def check_selectors(selectors: Sequence[Located[SelectorSettings]]) -> None:
+    """Report entries that ask for a filesystem and a device at once, or for neither."""
+    for selector, section in selectors:
+        has_file, has_size, has_region = (key in section.entries for key in ("file", "size", "region"))
+        if "device" in section.entries:
+            continue  # reported as unknown
+        if selector.selects_filesystems:
+            if not has_file:
+                section.refuse("file", "is missing: the probe file in each filesystem, such as .iovigil")
+            elif not has_size:
+                section.refuse("size", "is missing: a probe file needs one, such as 1GiB")
+            if has_region:
+                section.refuse("region", "is for devices; a probe file is the agent's own as a whole")
+            continue
+        for key in ("file", "size"):
+            if key in section.entries:
+                section.refuse(key, "is for filesystems: match them by mount, such as match: {mount: /srv/*}")
+        for key, facts in (("match", selector.match), ("exclude", selector.exclude)):
+            if facts is not None and (facts.filesystem or facts.mount):
+                section.refuse(key, "asks for a filesystem, and without match.mount devices are chosen")
+        if "{mount}" in selector.template:
+            section.refuse("name", "has {mount}, and without match.mount devices are chosen")
+
+
+def sample(selector: SelectorSettings) -> DiskSettings:
+    """A disk as the entry would make it, with a name that only patterns of `*` and of its fixed letters cover."""
+    name = kinds.FIELD.sub(UNKNOWN, selector.template)
+    if selector.selects_filesystems:
+        return DiskSettings(name=name, file=f"/{UNKNOWN}/{selector.file}", size=selector.size)
+    return DiskSettings(name=name, device=f"/dev/{UNKNOWN}", region=selector.region)
+
+
+def check_probes(
+    probes: Sequence[Located[ProbeSettings]],
+    disks: Sequence[Located[DiskSettings]],
+    selectors: Sequence[Located[SelectorSettings]] = (),
+) -> None:
     """Report probes that cannot do their work on the disks that they name."""
     for probe, section in probes:
         check_interval(probe, section)
-        if all(disk.name for disk, _ in disks):
+        # Which names the selected disks have is not known yet.
+        if all(disk.name for disk, _ in disks) and not selectors:
             check_patterns(probe, section, disks)
+        for selector, place in selectors:
+            disk = sample(selector)
+            if probe.covers(disk.name):
+                named = msgspec.structs.replace(disk, name=selector.template)
+                check_assignment(probe, section, named, has_region="region" in place.entries)
         for disk, place in disks:
             if probe.covers(disk.name):
                 check_assignment(probe, section, disk, has_region="region" in place.entries)

@@ -11,9 +11,11 @@ from iovigil.agent.config.model import (
     AgentSettings,
     ConfigKey,
     DiskSettings,
+    FactSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
+    SelectorSettings,
     WindowSettings,
     keys_of,
 )
@@ -82,7 +84,25 @@ def disk() -> Schema:
         {"required": ["file", "size"], "properties": {"device": False, "region": False}},
         {"required": ["device"], "properties": {"file": False, "size": False}},
     ]
-    return {**settings(DiskSettings, {"region": settings(RegionSettings)}), "oneOf": file_or_device}
+    named = {**settings(DiskSettings, {"region": settings(RegionSettings)}), "oneOf": file_or_device}
+    return {"if": {"type": "object", "required": ["match"]}, "then": selector(), "else": named}
+
+
+def selector() -> Schema:
+    of_filesystems = {"properties": {"match": {"required": ["mount"]}, "region": False}, "required": ["file", "size"]}
+    of_devices = {"properties": {"match": {"properties": {"mount": False}}, "file": False, "size": False}}
+    structures = {"match": facts(), "exclude": facts(), "region": settings(RegionSettings)}
+    return {**settings(SelectorSettings, structures), "oneOf": [of_filesystems, of_devices]}
+
+
+def facts() -> Schema:
+    """Describe patterns of facts, each alone or in a list."""
+    properties = {}
+    for key in keys_of(FactSettings):
+        schema = key.kind.schema if key.kind else {}
+        listed = {"type": "array", "minItems": 1, "items": schema}
+        properties[key.name] = {"description": key.text, "anyOf": [schema, listed]}
+    return {**mapping(properties), "minProperties": 1}
 
 
 def job() -> Schema:

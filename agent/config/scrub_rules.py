@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from iovigil.agent.config.document import Section
-from iovigil.agent.config.model import DiskSettings, ProbeSettings
-from iovigil.agent.config.rules import Located, portion
+from iovigil.agent.config.model import DiskSettings, ProbeSettings, SelectorSettings
+from iovigil.agent.config.rules import Located, portion, sample
 from iovigil.agent.config.scrubbing import demand
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_time
@@ -19,6 +21,15 @@ IN_A_SCRUB: Final = frozenset(
     }
 )  # fmt: skip
 """The options of a job that a scrub takes, beside those of an I/O engine; all others it settles itself."""
+
+
+class Watched(NamedTuple):
+    """A disk, or what an entry that selects would make of one."""
+
+    name: str
+    """What patterns of names are compared with."""
+    disk: DiskSettings
+    """Under the name that people are told."""
 
 
 def check_option(written: str, option: str) -> None:
@@ -43,15 +54,23 @@ def check_job(options: JobOptions) -> Iterator[OptionError]:
             yield OptionError(name, "is one number in a scrub: it is for reads and writes together")
 
 
-def check_scrubs(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
-    """Report scrubs that cannot be what they are to be on the disks that they name."""
+def check_scrubs(
+    probes: Sequence[Located[ProbeSettings]],
+    disks: Sequence[Located[DiskSettings]],
+    selectors: Sequence[Located[SelectorSettings]] = (),
+) -> None:
+    """Report scrubs that cannot be what they are to be on the disks that they name, or that are selected for them."""
+    watched = [Watched(disk.name, disk) for disk, _ in disks]
+    for selector, _ in selectors:
+        disk = sample(selector)
+        watched.append(Watched(disk.name, msgspec.structs.replace(disk, name=selector.template)))
     for probe, section in probes:
         check_keys(probe, section)
         check_windows(probe, section)
-        for disk, _ in disks:
-            if probe.covers(disk.name):
+        for name, disk in watched:
+            if probe.covers(name):
                 check_scrub(probe, section, disk)
-    check_owners(probes, disks)
+    check_owners(probes, watched)
 
 
 def check_keys(probe: ProbeSettings, section: Section) -> None:
@@ -104,17 +123,17 @@ def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> N
         )
 
 
-def check_owners(probes: Sequence[Located[ProbeSettings]], disks: Sequence[Located[DiskSettings]]) -> None:
+def check_owners(probes: Sequence[Located[ProbeSettings]], watched: Sequence[Watched]) -> None:
     """Report what writes to a probe file or region that a scrub owns: each would find the other's blocks."""
-    for disk, _ in disks:
-        if not disk.writable_bytes or not disk.name:
+    for name, disk in watched:
+        if not disk.writable_bytes or not name:
             continue
         owner: ProbeSettings | None = None
         for probe, _ in probes:
-            if probe.kind == "scrub" and probe.covers(disk.name):
+            if probe.kind == "scrub" and probe.covers(name):
                 owner = owner or probe
         for probe, section in probes:
-            if owner is None or probe is owner or not probe.covers(disk.name) or not probe.options.does_change:
+            if owner is None or probe is owner or not probe.covers(name) or not probe.options.does_change:
                 continue
             place = section.section("job") if "job" in section.entries and probe.kind != "scrub" else None
             (place or section).refuse(

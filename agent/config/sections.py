@@ -14,9 +14,11 @@ from iovigil.agent.config.model import (
     AgentSettings,
     ConfigKey,
     DiskSettings,
+    FactSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
+    SelectorSettings,
     WindowSettings,
     keys_of,
 )
@@ -51,11 +53,14 @@ def read_pressure(agent: Section) -> PressureSettings | None:
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:
+    """Return the disks that are named each by themselves."""
     if "disks" not in root.entries:
         root.refuse("disks", "is missing: a list of the disks to watch")
         return []
     disks = []
     for section in root.sections("disks"):
+        if is_selector(section):
+            continue
         values = read_keys(section, DiskSettings)
         if "region" in section.entries:
             values["region"] = read_region(section)
@@ -63,6 +68,46 @@ def read_disks(root: Section) -> list[Located[DiskSettings]]:
     if isinstance(root.entries["disks"].node, SequenceNode) and not root.items("disks"):
         root.refuse("disks", "names no disk")
     return disks
+
+
+def is_selector(disk: Section) -> bool:
+    return "match" in disk.entries
+
+
+def read_selectors(root: Section) -> list[Located[SelectorSettings]]:
+    """Return the entries among the disks that select them by what they are."""
+    sections = root.sections("disks") if "disks" in root.entries else ()
+    return [Located(read_selector(section), section) for section in sections if is_selector(section)]
+
+
+def read_selector(section: Section) -> SelectorSettings:
+    values = read_keys(section, SelectorSettings)
+    for name in ("match", "exclude"):
+        if name in section.entries:
+            values[name] = read_facts(section, name)
+    if "region" in section.entries:
+        values["region"] = read_region(section)
+    return SelectorSettings(**{"match": FactSettings(), **values})
+
+
+def read_facts(entry: Section, name: str) -> FactSettings:
+    """Return patterns of facts, each of which may stand alone or in a list."""
+    section = entry.section(name)
+    if section is None:
+        return FactSettings()
+    keys = keys_of(FactSettings)
+    section.refuse_unknown([key.name for key in keys])
+    values: dict[str, tuple[Any, ...] | None] = {}
+    for key in keys:
+        if key.name not in section.entries:
+            continue
+        if isinstance(section.entries[key.name].node, SequenceNode):
+            values[key.field] = read_list(section, key)
+        elif (value := read_value(section, key)) is not None:
+            values[key.field] = (value,)
+    if not section.entries:
+        entry.refuse(name, f"says nothing: give a pattern for one of {', '.join(key.name for key in keys)}")
+    return FactSettings(**{field: value for field, value in values.items() if value is not None})
 
 
 def read_region(disk: Section) -> RegionSettings | None:

@@ -2,12 +2,25 @@
 
 import os
 import re
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Final
 
-from iovigil.agent.disks import sysfs
+from iovigil.agent.disks import sysfs, udev
 
-LABELS: Final = ("device", "model", "serial", "wwn", "firmware", "transport", "rotational", "path")
+LABELS: Final = (
+    "device",
+    "model",
+    "serial",
+    "wwn",
+    "firmware",
+    "transport",
+    "rotational",
+    "size_bytes",
+    "scheduler",
+    "numa_node",
+    "controller",
+    "path",
+)
 
 # The first that is found in the device's place in the tree of devices, from the disk outwards.
 TRANSPORTS: Final = (
@@ -34,16 +47,21 @@ def read(name: str, root: str = "/", path: str = "") -> dict[str, str]:
     """
     whole = sysfs.whole_disk(name, root)
     disk = hardware_behind(whole, root)
-    udev = udev_properties(disk, root)
-    links = udev_links(name, root)
+    known = udev.record(disk, root)
+    properties = known.properties
+    links = known.links if disk == name else udev.record(name, root).links
     labels = {
         "device": whole,
-        "model": model(disk, udev, root),
-        "serial": serial(disk, udev, root),
-        "wwn": wwn(disk, udev, root),
-        "firmware": udev.get("ID_REVISION") or first(disk, root, "device/firmware_rev", "device/rev"),
+        "model": model(disk, properties, root),
+        "serial": serial(disk, properties, root),
+        "wwn": wwn(disk, properties, root),
+        "firmware": properties.get("ID_REVISION") or first(disk, root, "device/firmware_rev", "device/rev"),
         "transport": transport(disk, root),
         "rotational": first(disk, root, "queue/rotational"),
+        "size_bytes": str(sysfs.size_bytes(whole, root) or ""),
+        "scheduler": scheduler(disk, root),
+        "numa_node": numa_node(disk, root),
+        "controller": controller(disk, root),
         "path": path or best_link(links) or f"/dev/{name.replace('!', '/')}",
     }
     return {label: labels[label] for label in LABELS}
@@ -66,23 +84,25 @@ def hardware_behind(name: str, root: str) -> str:
     return name
 
 
-def model(disk: str, udev: dict[str, str], root: str) -> str:
+def model(disk: str, properties: dict[str, str], root: str) -> str:
     # udev asked an ATA disk itself; the SCSI layer cuts its name off after 16 characters.
-    exact = re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), udev.get("ID_MODEL_ENC", "")).strip()
+    exact = re.sub(
+        r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), properties.get("ID_MODEL_ENC", "")
+    ).strip()
     own_name = first(disk, root, "dm/name") or (disk if sysfs.slaves(disk, root) else "")
     return exact or first(disk, root, "device/model", "device/name") or own_name
 
 
-def serial(disk: str, udev: dict[str, str], root: str) -> str:
+def serial(disk: str, properties: dict[str, str], root: str) -> str:
     # The unit's own answer to INQUIRY: four bytes of header, then the number.
     page = sysfs.read_bytes(f"{sysfs.directory(disk, root)}/device/vpd_pg80")[4:]
     own = page.decode("ascii", errors="ignore").strip("\0 ")
     named = first(disk, root, "device/serial", "serial")
-    return own or named or udev.get("ID_SCSI_SERIAL", "") or udev.get("ID_SERIAL_SHORT", "")
+    return own or named or properties.get("ID_SCSI_SERIAL", "") or properties.get("ID_SERIAL_SHORT", "")
 
 
-def wwn(disk: str, udev: dict[str, str], root: str) -> str:
-    found = udev.get("ID_WWN") or first(disk, root, "wwid", "device/wwid")
+def wwn(disk: str, properties: dict[str, str], root: str) -> str:
+    found = properties.get("ID_WWN") or first(disk, root, "wwid", "device/wwid")
     if found.startswith("naa."):
         return "0x" + found.removeprefix("naa.")
     return "" if found.startswith("t10.") else found  # a T10 name is made from model and serial, not world wide
@@ -100,25 +120,27 @@ def first(disk: str, root: str, *attributes: str) -> str:
     return next((text for attribute in attributes if (text := sysfs.read(f"{directory}/{attribute}"))), "")
 
 
-def udev_record(name: str, root: str) -> list[str]:
-    """The lines that udev keeps on a device, in a file on tmpfs; none where there is no udev."""
-    number = first(name, root, "dev")
-    try:
-        return Path(sysfs.under(root, f"/run/udev/data/b{number}")).read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return []
+def controller(disk: str, root: str = "/") -> str:
+    """What the disk hangs on: the address of the last PCI function on the way to it, else its SCSI host."""
+    place = os.path.realpath(sysfs.directory(disk, root))
+    found = re.findall(r"/([0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?=/)", place) or re.findall(
+        r"/(host\d+)/", place
+    )
+    return found[-1] if found else ""
 
 
-def udev_properties(name: str, root: str) -> dict[str, str]:
-    pairs = (line[2:].partition("=") for line in udev_record(name, root) if line.startswith("E:"))
-    return {key: value for key, _, value in pairs}
+def numa_node(disk: str, root: str = "/") -> str:
+    """The node whose memory is nearest to the disk; empty where the machine does not tell, or has one."""
+    place = os.path.realpath(sysfs.directory(disk, root))
+    top = os.path.realpath(sysfs.under(root, "/sys/devices"))
+    while place.startswith(top + "/"):
+        if (node := sysfs.read(f"{place}/numa_node")) and node != "-1":
+            return node
+        place = os.path.dirname(place)
+    return ""
 
 
-def udev_links(name: str, root: str) -> list[str]:
-    return sorted(f"/dev/{line[2:]}" for line in udev_record(name, root) if line.startswith("S:"))
-
-
-def best_link(links: list[str]) -> str:
+def best_link(links: Iterable[str]) -> str:
     """A name that stays with the disk when it changes its place: world wide if there is one."""
     by_id = [link for link in links if link.startswith("/dev/disk/by-id/")]
     lasting = [link for link in by_id if "/wwn-" in link or "/nvme-eui." in link or "/nvme-uuid." in link]

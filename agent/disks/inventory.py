@@ -4,6 +4,7 @@ Only /proc, /sys, /run and the links under /dev are read: a watched filesystem o
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -43,18 +44,24 @@ def resolve_device(disk: DiskSettings, root: str) -> Resolved:
         return absent(disk, f"{disk.device} {reason}")
     if not sysfs.size_bytes(name, root):
         return absent(disk, f"{disk.device} ({name}) has no medium: its size is 0")
-    return present(disk.name, name, disk.device, sysfs.size_bytes(name, root), root)
+    found = present(disk.name, name, disk.device, sysfs.size_bytes(name, root), root)
+    if disk.key and disk.key not in (found.identity["wwn"], found.identity["serial"]):
+        return absent(disk, f"{disk.device} ({name}) is another disk now")
+    return found
 
 
 def resolve_file(disk: DiskSettings, root: str) -> Resolved:
     try:
-        table = mounts.table(root)
-    except (OSError, ValueError) as problem:
+        tree = mount_tree(mounts.text_of("self", root))
+    except (OSError, ValueError, IndexError) as problem:
         return absent(disk, f"the mounts cannot be read: {problem}")
-    mount = mounts.behind(disk.file, table)
+    mount = tree.behind(disk.file)
     if mount is None:
         return absent(disk, f"no mount is behind {disk.file}")
-    if point := missing_mount(disk.file, mounts.origin(mount, table).point, root):
+    origin = mounts.origin(mount, tree.mounts).point
+    if disk.mount and disk.mount not in (mount.point, origin):
+        return absent(disk, f"{disk.mount} is not mounted")
+    if point := missing_mount(disk.file, origin, root):
         return absent(disk, f"{point} is in /etc/fstab and not mounted")
     name = sysfs.name_of(mount.major_minor, root) if mount.has_device else ""
     if not name:
@@ -67,6 +74,12 @@ def resolve_file(disk: DiskSettings, root: str) -> Resolved:
             identity=labels,
         )
     return present(disk.name, name, "", disk.size, root)
+
+
+@lru_cache(maxsize=1)
+def mount_tree(text: str) -> mounts.Tree:
+    """The mounts of this table, which is the same for all the disks of a look."""
+    return mounts.Tree(mounts.parse(text))
 
 
 def all_disks(root: str = "/") -> tuple[Resolved, ...]:

@@ -8,7 +8,7 @@ from iovigil.agent.disks import sysfs
 class Mount:
     """One line of mountinfo."""
 
-    __slots__ = ("filesystem", "id", "major_minor", "parent_id", "point", "source", "subtree")
+    __slots__ = ("filesystem", "id", "is_read_only", "major_minor", "parent_id", "point", "source", "subtree")
 
     def __init__(self, line: str) -> None:
         fields = line.split(" ")
@@ -20,6 +20,8 @@ class Mount:
         self.point = unescaped(fields[4])
         self.filesystem = fields[separator + 1]
         self.source = unescaped(fields[separator + 2])
+        options = (fields[5], *fields[separator + 3 : separator + 4])  # of the mount, and of the filesystem
+        self.is_read_only = any("ro" in text.split(",") for text in options)
 
     @property
     def has_device(self) -> bool:
@@ -59,27 +61,49 @@ def namespace(process: str, root: str = "/") -> str:
 
 def of_process(process: str, root: str = "/") -> list[Mount]:
     """Every mount that a process sees. Raises OSError, ValueError."""
+    return parse(text_of(process, root))
+
+
+def text_of(process: str, root: str = "/") -> str:
+    """The table of a process's mounts. Raises OSError."""
     with open(sysfs.under(root, f"/proc/{process}/mountinfo"), encoding="utf-8", errors="surrogateescape") as file:
-        return [Mount(line.rstrip("\n")) for line in file]
+        return file.read()
+
+
+def parse(text: str) -> list[Mount]:
+    """The mounts in such a table. Raises ValueError."""
+    return [Mount(line) for line in text.split("\n") if line]
+
+
+class Tree:
+    """Mounts, each below the one that it was mounted on."""
+
+    def __init__(self, mounts: list[Mount]) -> None:
+        self.mounts = mounts
+        ids = {mount.id for mount in mounts}
+        self.below = {(mount.parent_id, mount.point): mount for mount in mounts}
+        self.tops = [mount for mount in mounts if mount.point == "/" and (mount.parent_id not in ids)]
+
+    def behind(self, path: str) -> Mount | None:
+        """The mount that a file of this path would be on, taken literally: links in the path are not followed.
+
+        Goes down from the root mount by mount, as the kernel does, since a later mount may hide what lies below its
+        point.
+        """
+        if not self.tops:
+            return None
+        current = self.tops[-1]
+        for point in ancestors(path):
+            seen = {current.id}
+            while (upper := self.below.get((current.id, point))) is not None and upper.id not in seen:
+                seen.add(upper.id)
+                current = upper
+        return current
 
 
 def behind(path: str, mounts: list[Mount]) -> Mount | None:
-    """The mount that a file of this path would be on, taken literally: links in the path are not followed.
-
-    Goes down from the root mount by mount, as the kernel does, since a later mount may hide what lies below its point.
-    """
-    ids = {mount.id for mount in mounts}
-    below = {(mount.parent_id, mount.point): mount for mount in mounts}
-    tops = [mount for mount in mounts if mount.point == "/" and (mount.parent_id not in ids)]
-    if not tops:
-        return None
-    current = tops[-1]
-    for point in ancestors(path):
-        seen = {current.id}
-        while (upper := below.get((current.id, point))) is not None and upper.id not in seen:
-            seen.add(upper.id)
-            current = upper
-    return current
+    """The mount that a file of this path would be on."""
+    return Tree(mounts).behind(path)
 
 
 def origin(mount: Mount, mounts: list[Mount]) -> Mount:

@@ -4,7 +4,20 @@ from iovigil.agent.ledger import DiskEntry
 from iovigil.agent.metrics.family import Family
 from iovigil.agent.metrics.scrape import Scrape
 
-IDENTITY = ("device", "model", "serial", "wwn", "firmware", "transport", "rotational", "path")
+IDENTITY = (
+    "device",
+    "model",
+    "serial",
+    "wwn",
+    "firmware",
+    "transport",
+    "rotational",
+    "size_bytes",
+    "scheduler",
+    "numa_node",
+    "controller",
+    "path",
+)
 
 DISK_INFO = Family(
     "gauge", "iovigil_disk_info", "Identity of the disk behind the disk label; always 1.", ("disk", *IDENTITY)

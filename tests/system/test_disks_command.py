@@ -102,3 +102,45 @@ def test_a_question_gets_its_answer_and_a_late_one_none() -> None:
     answers = inquiry.ask({"quick": lambda: ["yes"], "late": lambda: time.sleep(30), "wrong": lambda: 1 / 0}, 0.3)
     assert answers == {"quick": ["yes"], "wrong": None}
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.requires_loop
+def test_an_entry_that_selects_says_what_and_why_not_the_rest(tmp_path: Path, loop_device: MakeDevice) -> None:
+    device, other = loop_device(MIB), loop_device(MIB)
+    entry = f'{{match: {{path: {device}}}, name: "{{kernel}}"}}'
+    config = configuration(tmp_path, entry)
+    lines = disks(config).stdout.splitlines()
+    assert f"{config}:2: disks[0], path {device}: selects 1" in lines
+    said = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("    ")}
+    assert said[device.name] == f"is {device.name}, by {device}"
+    assert said[other.name] == f"left out: its path is /dev/{other.name}, not {device}"
+    assert listed(config).keys() == {device.name}
+
+
+@pytest.mark.requires_loop
+def test_the_reasons_are_there_for_programs_too(tmp_path: Path, loop_device: MakeDevice) -> None:
+    device = loop_device(MIB)
+    config = configuration(tmp_path, f"{{match: {{path: {device}}}, exclude: {{transport: loop}}}}")
+    found = json.loads(disks("--why", "--json", config).stdout)
+    (own,) = (each for each in found if each["device"] == device.name)
+    assert (own["entry"], own["left_out"]) == ("disks[0]", "it is excluded: its transport is loop")
+    assert disks("--why").returncode == 2
+
+
+@pytest.mark.requires_loop
+def test_two_entries_for_one_device_are_a_mistake_that_is_found_on_the_machine(
+    tmp_path: Path, loop_device: MakeDevice
+) -> None:
+    device = loop_device(MIB)
+    link = Path("/dev") / f"iovigil-test-{device.name}"
+    link.symlink_to(device)
+    try:
+        config = configuration(tmp_path, f"{{name: a, device: {device}}}", f"{{name: b, device: {link}}}")
+        done = subprocess.run(
+            [*COMMAND[:-1], "check-config", config], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+    finally:
+        link.unlink()
+    assert done.returncode == 1
+    reason = f"{link} is {device.name}, and so is a on line 2: one entry for each device"
+    assert done.stderr == f"{config}:3: disks[1].device: {reason}\n"

@@ -302,6 +302,23 @@ def test_two_ways_to_one_device_are_one_disk(tmp_path: Path) -> None:
     in_time(look())
 
 
+ASLEEP = """
+    assert order["let_sleep"] == "sda"
+    sys.stderr.write("error: sda is in standby\\n")
+    sys.exit(6)
+"""
+
+
+def test_a_run_on_a_disk_that_sleeps_is_skipped_and_no_run(tmp_path: Path) -> None:
+    supervisor = supervisor_for(launcher(tmp_path, ASLEEP))
+    supervisor.ledger.disks[DISK.name].identity = {"device": "sda"}
+    entry = entry_for()
+    result = in_time(supervisor.run(DISK, entry))
+    assert (result.failure, result.message) == (None, "left asleep: sda is in standby")
+    assert (entry.runs, entry.skips[Skip.STANDBY], entry.last_success_unix) == (0, 1, 0.0)
+    assert supervisor.blocker(DISK, entry) is None
+
+
 FALL_BACK = """
     if order["options"]["ioengine"] == "io_uring":
         page.text = "io_uring_setup: Operation not permitted"

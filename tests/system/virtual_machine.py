@@ -24,7 +24,7 @@ SUITE: Final = "trixie"
 """Whose kernel: in that of Debian 12 scsi_debug can inject less."""
 MODULES: Final = (
     "virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug",
-    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey",
+    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey", "ahci",
 )  # fmt: skip
 MAKING_DEADLINE_S: Final = 150.0
 START_S: Final = 60.0
@@ -75,10 +75,13 @@ class VirtualMachine:
     kernel: Path
     initrd: Path
 
-    def run(self, program: Path, share: Path, deadline_s: float, disks: Sequence[Path] = ()) -> Ended:
+    def run(
+        self, program: Path, share: Path, deadline_s: float, disks: Sequence[Path] = (), devices: Sequence[str] = ()
+    ) -> Ended:
         """Boot, run a Python program as root, power off.
 
-        `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on.
+        `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on; `devices` are
+        more arguments for qemu.
         """
         start = START.format(
             packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
@@ -88,7 +91,7 @@ class VirtualMachine:
         console = share / "console"
         with console.open("wb") as output:
             subprocess.run(
-                self.command(share, disks),
+                [*self.command(share, disks), *devices],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -31,6 +31,7 @@ def machine(tmp_path: Path) -> Machine:
         queue__rotational="1",
         queue__scheduler="none [mq-deadline] kyber",
     )
+    machine.file("/sys/devices/pci0000:00/0000:00:1f.2/numa_node", "1\n")
     machine.file("/sys/class/block/sda/device/vpd_pg80", b"\x00\x80\x00\x14        VCH12345    ")
     machine.partition("sda", 1, "8:1", GIB)
     machine.partition("sda", 2, "8:2", 3 * GIB)
@@ -57,6 +58,10 @@ def test_a_by_id_link_leads_to_the_disk_and_its_identity(machine: Machine) -> No
         "firmware": "0A85",
         "transport": "sata",
         "rotational": "1",
+        "size_bytes": str(4 * GIB),
+        "scheduler": "mq-deadline",
+        "numa_node": "1",
+        "controller": "0000:00:1f.2",
         "path": "/dev/disk/by-id/wwn-0x5000cca0bcd12345",
     }
 

@@ -200,7 +200,7 @@ def test_a_configured_disk_that_is_absent_keeps_its_series() -> None:
     ledger = Ledger(disks={"away": DiskEntry(name="away")})
     text = text_of(ledger)
     assert 'iovigil_disk_present{disk="away"} 0.0' in text
-    assert 'iovigil_disk_info{device="",disk="away"' in text
+    assert 'iovigil_disk_info{controller="",device="",disk="away"' in text
 
 
 @pytest.mark.parametrize("accept", ["", PROMETHEUS_2_42], ids=["text", "openmetrics"])

@@ -9,6 +9,7 @@ from fake_page import FakePage, histogram_of, result_of
 from ledgers import READ, WRITE_AND_VERIFY, ledger_of, probe
 from prometheus_client.parser import text_string_to_metric_families
 
+from iovigil.agent.disks.identity import LABELS
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry
 from iovigil.agent.metrics import render
 from iovigil.engines.options import JobOptions
@@ -53,7 +54,7 @@ def test_a_disk_is_shown_with_its_identity() -> None:
     disk = DiskEntry(name="nvme0", is_present=True, is_stuck=True, identity=identity)
     samples = Samples(ledger=Ledger(disks={"nvme0": disk}))
     (info,) = samples.find("disk_info")
-    assert info.labels == {"disk": "nvme0", "firmware": "", "transport": "", "path": "", **identity}
+    assert info.labels == {"disk": "nvme0", **dict.fromkeys(LABELS, ""), **identity}
     assert samples.value("disk_present", disk="nvme0") == 1
     assert samples.value("disk_stuck", disk="nvme0") == 1
 
@@ -80,7 +81,7 @@ def test_every_reason_kind_and_eio_is_there_from_the_start_at_zero() -> None:
     reasons = {"io_error", "verify", "rate_min", "timeout", "crash", "refused", "setup"}
     assert samples.labels_of("run_failures_total", "reason") == reasons
     skips = {
-        "overlap", "concurrency", "pressure", "window", "paused", "blackout", "stuck", "absent", "missed",
+        "overlap", "concurrency", "pressure", "window", "paused", "blackout", "stuck", "absent", "standby", "missed",
     }  # fmt: skip
     assert samples.labels_of("runs_skipped_total", "reason") == skips
     kinds = {"checksum", "header", "misplaced", "stale", "zeroed", "torn"}
