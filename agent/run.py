@@ -38,6 +38,10 @@ def order_for(
     return orders.order(disk, options, engine, is_probe_file=is_probe_file, write_log=write_log)
 
 
+def new_page(_entry: ProbeEntry, _path: str) -> StatsPage:
+    return StatsPage.create()
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a child is given, in seconds, once its own time is over."""
@@ -61,6 +65,8 @@ class Tools:
     launcher: Path = LAUNCHER
     patience: Patience = Patience()
     spawn: Spawn = Worker.spawn
+    create_page: Callable[[ProbeEntry, str], StatsPage] = new_page
+    """Makes the page of a child, given the account and the path of the disk."""
     dump_directory: str = ""
     """Where blocks that fail verification are written to, as evidence; empty is nowhere."""
 
@@ -187,7 +193,7 @@ class Run:
         if not self._must_stop and not self._overdue:
             self._attention.clear()
         # Pages are never closed by hand: a scrape may still read one. The last reference frees it.
-        self._page = page = StatsPage.create()
+        self._page = page = self._tools.create_page(self.entry, self.disk.path)
         page.calibrate(self._tools.clock.source())
         if self._is_released:
             page.release()

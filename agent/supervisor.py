@@ -9,7 +9,7 @@ from pathlib import Path
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
-from iovigil.agent.run import Patience, Run, Spawn, Tools
+from iovigil.agent.run import Patience, Run, Spawn, Tools, new_page
 from iovigil.agent.worker import LAUNCHER, Worker
 from iovigil.engines.clock import Clock
 from iovigil.engines.stats import StatsPage
@@ -43,6 +43,7 @@ class Supervisor:
         patience: Patience = Patience(),  # noqa: B008 - immutable
         spawn: Spawn = Worker.spawn,
         dump_directory: str = "",
+        create_page: Callable[[ProbeEntry, str], StatsPage] = new_page,
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
@@ -50,8 +51,15 @@ class Supervisor:
         """Called when a disk or a worker has become free."""
         self.on_look: Callable[[Run], None] = lambda _: None
         """Called with each run at every look, and once more when it has ended, before it is on the books."""
+        self.on_result: Callable[[Run, RunResult], None] = lambda _run, _result: None
+        """Called with each run that is on the books."""
         self._tools = Tools(
-            clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn, dump_directory=dump_directory
+            clock=clock or Clock(),
+            launcher=launcher,
+            patience=patience,
+            spawn=spawn,
+            create_page=create_page,
+            dump_directory=dump_directory,
         )
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
@@ -152,6 +160,7 @@ class Supervisor:
             self.on_look(run)
             run.entry.finish(result)
             self._handover.finish(result)
+            self.on_result(run, result)
         finally:
             self._release(run)
         if on_messages is not None:

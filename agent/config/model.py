@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, get_origin
 import msgspec
 from msgspec import Meta
 
+from iovigil.agent.bounds import Bounds
 from iovigil.agent.config import kinds
 from iovigil.agent.config.kinds import Kind
 from iovigil.agent.disks import region
@@ -20,6 +21,22 @@ def key(text: str, kind: Kind | None = None) -> Meta:
     return Meta(description=text, extra={"kind": kind})
 
 
+class HistorySettings(msgspec.Struct, frozen=True):
+    """How many runs are remembered; what is beyond any of these bounds is forgotten, the oldest first."""
+
+    runs: Annotated[int, key("Successful runs of each probe on each disk.", kinds.whole(1, 1_000_000))] = 1000
+    days: Annotated[int, key("Days for which a successful run is kept.", kinds.whole(1, 36_500))] = 30
+    failures: Annotated[int, key("Failed runs of each probe on each disk.", kinds.whole(1, 1_000_000))] = 10_000
+    failure_days: Annotated[int, key("Days for which a failed run is kept.", kinds.whole(1, 36_500))] = 366
+    size: Annotated[
+        int, key("Of the database; where it would become larger, successes of any disk go first.", kinds.SIZE)
+    ] = 256 << 20
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.runs, self.days, self.failures, self.failure_days, self.size)
+
+
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
@@ -30,6 +47,9 @@ class AgentSettings(msgspec.Struct, frozen=True):
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
+    history: Annotated[
+        HistorySettings, key("What is remembered of runs: a mapping, in which anything may be left out.")
+    ] = HistorySettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):

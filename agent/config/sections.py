@@ -14,6 +14,7 @@ from iovigil.agent.config.model import (
     AgentSettings,
     ConfigKey,
     DiskSettings,
+    HistorySettings,
     ProbeSettings,
     RegionSettings,
     keys_of,
@@ -31,7 +32,13 @@ TOP_KEYS: Final[Mapping[str, str]] = {
 
 def read_agent(root: Section) -> AgentSettings:
     section = root.section("agent") if "agent" in root.entries else None
-    return AgentSettings(**read_keys(section, AgentSettings)) if section is not None else AgentSettings()
+    if section is None:
+        return AgentSettings()
+    values = read_keys(section, AgentSettings)
+    history = section.section("history") if "history" in section.entries else None
+    if history is not None:
+        values["history"] = HistorySettings(**read_keys(history, HistorySettings))
+    return AgentSettings(**values)
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:
