@@ -148,7 +148,8 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 def give_back(connection: sqlite3.Connection) -> None:
     """Make the file shorter by what it does not need. Outside of transactions."""
     if (surplus := pragma(connection, "freelist_count") - FREE_PAGES) > 0:
-        connection.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
+        # A row without columns for each page: execute() takes the first of them for the end.
+        connection.executescript(f"PRAGMA incremental_vacuum({surplus})")
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -21,6 +21,8 @@ from iovigil.agent import bequest, history
 from iovigil.agent.history import History
 
 SECTOR = 512
+BLOCK = 4096
+BEHIND = 4  # The kernel counts an I/O after it has told who waits for it: as many as are in flight may be missing.
 ROUNDS = int(os.environ.get("IOVIGIL_KILL_ROUNDS", "12"))
 
 PROBES = """\
@@ -104,8 +106,8 @@ def test_no_counter_falls_or_exceeds_what_was_done_however_often_the_agent_is_ki
                 done_ios, done_bytes = (
                     now_ - then for now_, then in zip(read_from(device), before[number], strict=True)
                 )
-                assert total(now, "ios_total", f"loop{number}") <= done_ios
-                assert total(now, "io_bytes_total", f"loop{number}") <= done_bytes
+                assert total(now, "ios_total", f"loop{number}") <= done_ios + BEHIND
+                assert total(now, "io_bytes_total", f"loop{number}") <= done_bytes + BEHIND * BLOCK
             shown = last_shown_before_kill(agent, chance.uniform(0.02, 2.0))
 
     with running_agent(tmp_path, config, port=port) as agent:
