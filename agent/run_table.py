@@ -1,7 +1,7 @@
 """The runs in the history's database: written once each, read back, and kept within bounds."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ TABLES: Final = """
     CREATE TABLE jobs (id INTEGER PRIMARY KEY, options TEXT NOT NULL UNIQUE);
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
+        place INTEGER NOT NULL,
         name TEXT NOT NULL,
         disk TEXT NOT NULL,
         probe TEXT NOT NULL,
@@ -26,19 +27,28 @@ TABLES: Final = """
         job INTEGER NOT NULL REFERENCES jobs (id),
         details TEXT NOT NULL
     );
-    CREATE INDEX runs_of_probe ON runs (disk, probe, failure);
+    CREATE INDEX failed_runs ON runs (disk, probe) WHERE failure > '';
+    CREATE TABLE counted (
+        disk TEXT NOT NULL,
+        probe TEXT NOT NULL,
+        is_failed INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (disk, probe, is_failed)
+    ) WITHOUT ROWID;
     CREATE TABLE booked (agent TEXT PRIMARY KEY, number INTEGER NOT NULL, looked_at INTEGER NOT NULL);
 """
-"""`details` is JSON of what nobody searches for. `booked` says up to which number the present agent's runs are
-written, and up to which id runs were looked at for their age."""
+"""`details` is JSON of what nobody searches for. `place` is a run's number among the successes or the failures of its
+probe on its disk, and `counted` has the last ones: so that what is too much is found without an index of successes,
+which would be a page to write for each run. `booked` says up to which number the present agent's runs are written, and
+up to which id runs were looked at."""
 
 COLUMNS: Final = ("name", "disk", "probe", "started_unix", "duration_s", "engine", "failure", "message", "exit_status",
                   "signal")  # fmt: skip
 DETAILS: Final = ("messages", "ios", "bytes", "errors", "errnos", "latency_s", "verified_bytes", "mismatches")
 
 DAY_S: Final = 86_400
-LOOKED_AT: Final = 500
-"""Runs whose age is looked at with each write."""
+LOOKED_AT: Final = 2000
+"""Runs that are looked at with each write, from the first to the last and again, whether they are too old."""
 REMOVED: Final = 500
 """How many more than were added go with each write while the database is too large."""
 FREE_PAGES: Final = 256
@@ -75,17 +85,13 @@ def add(connection: sqlite3.Connection, agent: str, runs: Sequence[Numbered], bo
     row = connection.execute("SELECT number, looked_at FROM booked WHERE agent = ?", (agent,)).fetchone()
     number, looked_at = row or (0, 0)
     new = [run for run in runs if run.number > number]
-    jobs: dict[str, int] = {}
-    for run in new:
-        if run.options not in jobs:
-            jobs[run.options] = job_of(connection, run.options)
-    places = ", ".join("?" * (len(COLUMNS) + 2))
+    jobs = {options: job_of(connection, options) for options in {run.options for run in new}}
+    columns = ("place", *COLUMNS, "job", "details")
     connection.executemany(
-        f"INSERT INTO runs ({', '.join(COLUMNS)}, job, details) VALUES ({places})",
-        [(*run.values, jobs[run.options], run.details) for run in new],
+        f"INSERT INTO runs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+        [(place_of(connection, run), *run.values, jobs[run.options], run.details) for run in new],
     )
-    remove_surplus(connection, {run.values[1:3] for run in new}, bounds)
-    looked_at = remove_old(connection, looked_at, bounds, now_unix)
+    looked_at = remove_surplus(connection, looked_at, bounds, now_unix)
     remove_for_room(connection, len(new) + REMOVED, bounds)
     connection.execute("DELETE FROM booked WHERE agent != ?", (agent,))
     last = max((run.number for run in runs), default=0)
@@ -98,34 +104,58 @@ def job_of(connection: sqlite3.Connection, options: str) -> int:
     return int(number)
 
 
-def remove_surplus(connection: sqlite3.Connection, probes: Iterable[tuple[str, str]], bounds: Bounds) -> None:
-    for disk, probe in probes:
-        for of_kind, limit in (("failure = ''", bounds.runs), ("failure > ''", bounds.failures)):
-            # By id and not by time: a clock that was set back makes no run older than those before it.
-            connection.execute(
-                f"DELETE FROM runs WHERE disk = ?1 AND probe = ?2 AND {of_kind} AND id <= (SELECT id FROM runs "
-                f"WHERE disk = ?1 AND probe = ?2 AND {of_kind} ORDER BY id DESC LIMIT 1 OFFSET ?3)",
-                (disk, probe, limit),
-            )
-
-
-def remove_old(connection: sqlite3.Connection, looked_at: int, bounds: Bounds, now_unix: float) -> int:
-    """Look at a few more runs, from the first to the last and again, and remove what is too old; where it is now.
-
-    Not all of them at once: reading a whole history takes a slow disk minutes.
-    """
-    (last,) = connection.execute(
-        "SELECT max(id) FROM (SELECT id FROM runs WHERE id > ? ORDER BY id LIMIT ?)", (looked_at, LOOKED_AT)
+def place_of(connection: sqlite3.Connection, run: Numbered) -> int:
+    key = (*run.values[1:3], not run.is_success)
+    connection.execute("INSERT INTO counted VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET number = number + 1", key)
+    (place,) = connection.execute(
+        "SELECT number FROM counted WHERE disk = ? AND probe = ? AND is_failed = ?", key
     ).fetchone()
+    return int(place)
+
+
+def remove_surplus(connection: sqlite3.Connection, looked_at: int, bounds: Bounds, now_unix: float) -> int:
+    """Look at the next runs, and remove those that are too old or too many; up to where that was.
+
+    Not at all of them at once: reading a whole history takes a slow disk minutes.
+    """
+    number, last = next_runs(connection, looked_at, LOOKED_AT)
+    if last is not None:
+        remove_between(connection, looked_at, last, bounds, now_unix)
+    if number == LOOKED_AT and last is not None:
+        return last
+    # Once a round: the options that no run has any more.
+    connection.execute("DELETE FROM jobs WHERE id NOT IN (SELECT job FROM runs)")
+    _, last = next_runs(connection, 0, LOOKED_AT - number)
     if last is None:
-        # Once a round: the options that no run has any more.
-        connection.execute("DELETE FROM jobs WHERE id NOT IN (SELECT job FROM runs)")
         return 0
+    remove_between(connection, 0, last, bounds, now_unix)
+    return last
+
+
+def next_runs(connection: sqlite3.Connection, after: int, limit: int) -> tuple[int, int | None]:
+    """How many runs there are behind that one, at most `limit`, and the last of these."""
+    number, last = connection.execute(
+        "SELECT count(*), max(id) FROM (SELECT id FROM runs WHERE id > ? ORDER BY id LIMIT ?)", (after, limit)
+    ).fetchone()
+    return number, last
+
+
+def remove_between(connection: sqlite3.Connection, after: int, last: int, bounds: Bounds, now_unix: float) -> None:
+    # By place and not by time alone: a clock that was set back makes no run older than those before it.
     connection.execute(
-        "DELETE FROM runs WHERE id > ? AND id <= ? AND started_unix < CASE failure WHEN '' THEN ? ELSE ? END",
-        (looked_at, last, now_unix - bounds.days * DAY_S, now_unix - bounds.failure_days * DAY_S),
+        "DELETE FROM runs WHERE id > ? AND id <= ? AND ("
+        "started_unix < CASE failure WHEN '' THEN ? ELSE ? END OR "
+        "place <= (SELECT number FROM counted WHERE counted.disk = runs.disk AND counted.probe = runs.probe "
+        "AND is_failed = (failure > '')) - CASE failure WHEN '' THEN ? ELSE ? END)",
+        (
+            after,
+            last,
+            now_unix - bounds.days * DAY_S,
+            now_unix - bounds.failure_days * DAY_S,
+            bounds.runs,
+            bounds.failures,
+        ),
     )
-    return int(last)
 
 
 def remove_for_room(connection: sqlite3.Connection, number: int, bounds: Bounds) -> None:
