@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import monitoring
 import pytest
 from agent_process import COUNTS, RunningAgent, Series, running_agent
-from processes import free_port
+from processes import free_port, started, wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from scraping import get
+from scraping import PROMETHEUS_CONFIG, Stack, get
 
 from iovigil.agent import bequest, history
 from iovigil.agent.history import History
@@ -178,3 +180,39 @@ def test_a_history_that_cannot_be_used_at_all_keeps_no_probe_from_running(tmp_pa
         agent.process.wait(20)
     with running_agent(tmp_path, READS.format(directory=tmp_path)) as agent:
         assert agent.value("runs_total") >= 2, "what is in memory does not need it"
+
+
+def test_prometheus_sees_no_reset_where_the_agent_is_killed_stopped_and_started_again(tmp_path: Path) -> None:
+    """Its own word on it: a counter that fell by one would be a rate of all that it had counted."""
+    config, port, prometheus_port = READS.format(directory=tmp_path), free_port(), free_port()
+    scrapes = tmp_path / "prometheus.yml"
+    scrapes.write_text(PROMETHEUS_CONFIG.format(port=port, rules=monitoring.RULES))
+    prometheus = [
+        "prometheus",
+        f"--config.file={scrapes}",
+        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{prometheus_port}",
+    ]
+    with started(prometheus, log=tmp_path / "prometheus.log", port=prometheus_port):
+        stack = Stack(agent_port=port, prometheus_port=prometheus_port)
+        wait_until(stack.is_ready, "Prometheus has read its storage")
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
+            with running_agent(tmp_path, config, port=port) as agent:
+                # Scraped at work, and again after.
+                runs, names = agent.value("runs_total"), {name for name, _ in counters(agent.scrape())}
+                stack.wait_for(f"iovigil_runs_total >= {runs + 2}")
+                agent.process.send_signal(number)
+                agent.process.wait(20)
+        resets = {name: summed(stack.query(f"sum(resets({name}[10m]))")) for name in names}
+        seen = summed(stack.query("sum(count_over_time(iovigil_runs_total[10m]))"))
+        increase = summed(stack.query("sum(increase(iovigil_ios_total[10m]))"))
+        runs = summed(stack.query("sum(max_over_time(iovigil_runs_total[10m]))"))
+    assert resets == dict.fromkeys(names, 0.0)
+    assert seen > 8
+    assert runs >= 8
+    assert 0 < increase < 2 * 60 * runs, "60 I/Os a run; increase() guesses a little"
+
+
+def summed(result: list[dict[str, Any]]) -> float:
+    [sample] = result
+    return float(sample["value"][1])
