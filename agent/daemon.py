@@ -126,7 +126,7 @@ class Daemon:
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
             self._corruption.close()
             await self._archive.close(ARCHIVE_STOP_S, self._accounts())
-            if self._archive.is_written:
+            if self._has_accounts and self._archive.is_written:
                 self._bequest.close()
             log.info("stopped")
 

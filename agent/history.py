@@ -202,10 +202,10 @@ def load(path: Path) -> tuple[list[LastMismatch], str]:
 
 
 def look_over(path: Path) -> str:
-    """Look the whole database over, which may take minutes; a warning where it is damaged. Raises HistoryUnusable."""
-    if not path.exists():
-        return ""
+    """Look a large database over, which may take minutes; a warning where it is damaged. Raises HistoryUnusable."""
     with in_words(path):
+        if not path.exists() or path.stat().st_size <= SMALL:  # `load` did
+            return ""
         try:
             with opened(path) as connection:
                 verdict = check(connection)

@@ -15,6 +15,7 @@ from typing import Any
 import monitoring
 import pytest
 from agent_process import COUNTS, RunningAgent, Series, running_agent
+from loop import command
 from processes import free_port, started, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from scraping import PROMETHEUS_CONFIG, Stack, get
@@ -180,6 +181,52 @@ def test_a_history_that_cannot_be_used_at_all_keeps_no_probe_from_running(tmp_pa
         agent.process.wait(20)
     with running_agent(tmp_path, READS.format(directory=tmp_path)) as agent:
         assert agent.value("runs_total") >= 2, "what is in memory does not need it"
+
+
+FAILS = """\
+  too-slow:
+    every: 3s
+    job: {rw: randread, bs: 4k, runtime: 2s, rate_iops: 100, rate_iops_min: 99, thinktime: 1s, direct: 1}
+"""
+
+
+def test_a_state_directory_that_is_full_or_read_only_costs_no_counter_and_no_failure(
+    tmp_path: Path, ext4_mount: Callable[..., Path]
+) -> None:
+    """Runs, scrapes and SIGKILL go on as ever; when there is room again what waited is written."""
+    state = tmp_path / "state"
+    state.symlink_to(ext4_mount())
+    config = READS.format(directory=tmp_path) + FAILS
+    port = free_port()
+    with running_agent(tmp_path, config, port=port) as agent:
+        agent.wait_for("runs_total", 1, probe="latency")
+        fill(state / "filling")
+        (tmp_path / "data0").unlink()  # is made again
+        agent.child_on(tmp_path / "data0")
+        agent.wait_for("run_failures_total", reason="rate_min")
+        shown = counters(agent.scrape())
+        agent.process.kill()
+        agent.process.wait(20)
+    with running_agent(tmp_path, config, port=port) as agent:
+        assert_none_fell(shown, counters(agent.scrape()))
+        agent.wait_for_line("make room in the state directory")
+        command("mount", "-o", "remount,ro", state.resolve())
+        agent.wait_for("runs_total", total(shown, "runs_total", "data0") + 2)
+        command("mount", "-o", "remount,rw", state.resolve())
+        (state / "filling").unlink()
+        shown = counters(agent.scrape())
+        agent.process.terminate()
+        assert agent.process.wait(20) == 0
+    assert accounts_in(state) == 1
+    assert len(History(history.database(state)).latest()) >= 2
+    with running_agent(tmp_path, config, port=port) as agent:
+        assert_none_fell(shown, counters(agent.scrape()))
+
+
+def fill(file: Path) -> None:
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as filling:
+        while True:
+            filling.write(bytes(4096))
 
 
 def test_prometheus_sees_no_reset_where_the_agent_is_killed_stopped_and_started_again(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
 """The runs of a history: written once, found again, and kept within every bound."""
 
 import contextlib
+import os
+import random
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from iovigil.agent.run_record import RunRecord
 
 KIB = 1 << 10
 DAY_S = 86_400
+KILLS = int(os.environ.get("IOVIGIL_KILL_ROUNDS", "8"))
 
 
 @pytest.fixture
@@ -174,13 +180,49 @@ def test_a_locked_history_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert History(path).run(1) is not None
 
 
-def test_damage_that_a_look_over_finds_is_set_aside(path: Path) -> None:
+WRITER = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from histories import record
+from iovigil.agent import history, run_table
+from iovigil.agent.bounds import Bounds
+number = 0
+while True:
+    batch = [run_table.numbered(number + n, record(number + n)) for n in range(1, 20)]
+    history.write(Path(sys.argv[1]), [], [], history.Runs("agent", batch, Bounds(runs=200)))
+    number += 19
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_at_any_moment_loses_nothing_that_it_has_written(path: Path) -> None:
+    chance = random.Random(7)
+    here = [str(Path(__file__).parent), *sys.path]
+    for _ in range(KILLS):
+        path.unlink(missing_ok=True)
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path), *here], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            said = [writer.stdout.readline()]
+            time.sleep(chance.uniform(0, 0.1))
+            writer.kill()
+            said += writer.stdout.readlines()
+        written = int(said[-1] if said[-1].endswith(b"\n") else said[-2])
+        assert history.load(path) == ([], ""), "it is whole"
+        names = [each.name for each in History(path).latest(limit=999)]
+        assert len(set(names)) == len(names) >= min(written, 200)
+        assert History(path).latest()[0].id >= written
+
+
+def test_damage_that_a_look_over_finds_is_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "SMALL", 0)
     write(path, [record(n, message="x" * 500) for n in range(1, 500)])
     assert history.look_over(path) == ""
     whole = bytearray(path.read_bytes())
     middle = len(whole) // 2
     whole[middle : middle + 8192] = bytes(8192)
     path.write_bytes(whole)
+    assert history.load(path) == ([], ""), "a start does not wait for it"
     assert "is damaged" in history.look_over(path)
     assert not path.exists()
     write(path, [record(1)])
