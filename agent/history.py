@@ -1,6 +1,7 @@
 """What outlives the agent: a SQLite database in the state directory. Every function here blocks."""
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -295,6 +296,9 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The database, made or brought up to date. It is closed after each use: a thread that hangs holds no other up."""
+    if path.exists() and not os.access(path, os.W_OK):
+        # Of a WAL that it cannot write SQLite says: disk I/O error.
+        raise OSError(errno.EROFS, "read-only; make it writable for the agent's user")
     with contextlib.closing(sqlite3.connect(path, BUSY_S)) as connection:
         # Alone at it, SQLite keeps its index of the WAL in the heap, and not in a mapped file: a page of that which a
         # full or broken disk cannot give would be a SIGBUS, and the end of the agent.

@@ -180,6 +180,18 @@ def test_a_locked_history_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert History(path).run(1) is not None
 
 
+def test_a_history_that_is_read_only_is_told_and_still_shown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, [record(1)])
+    history.write(path, [], [], accounts=[KeptAccount("data0", "latency", b"1")])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)  # as access(2) answers of a filesystem that is read-only
+        for use in (lambda: history.take_accounts(path), lambda: history.write(path, [], [last()])):
+            with pytest.raises(HistoryUnusable, match="make it writable for the agent's user"):
+                use()
+        assert len(History(path).latest()) == 1
+    assert len(history.take_accounts(path)) == 1
+
+
 WRITER = """
 import sys
 sys.path[:0] = sys.argv[2:]
