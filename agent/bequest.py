@@ -116,8 +116,7 @@ class Bequest:
         if self._directory is not None:
             with contextlib.suppress(OSError):
                 remove(self._directory.iterdir())
-                if self._directory.parent == SHARED_MEMORY:
-                    self._directory.rmdir()
+                self._directory.rmdir()
 
     def _continue(self, entry: ProbeEntry, disk: DiskEntry, name: str, files: Mapping[str, Path]) -> None:
         try:
@@ -202,7 +201,7 @@ def directory(state_directory: str | Path) -> Path | None:
     """Where agents of that state directory leave it: what systemd says, else shared memory; None if neither is."""
     given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     own = hashlib.sha256(str(Path(state_directory).absolute()).encode()).hexdigest()[:16]
-    for place in (Path(given) / "accounts" if given else None, SHARED_MEMORY / f"iovigil-{os.geteuid()}-{own}"):
+    for place in (Path(given) / f"accounts-{own}" if given else None, SHARED_MEMORY / f"iovigil-{os.geteuid()}-{own}"):
         if place is not None and is_in_memory(place.parent):
             return place
     return None
