@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from iovigil.agent import aside, history
-from iovigil.agent.history import HistoryUnusable, LastMismatch, Mismatched
+from iovigil.agent import aside, history, run_table
+from iovigil.agent.bounds import Bounds
+from iovigil.agent.history import HistoryUnusable, KeptAccount, LastMismatch, Mismatched, Runs
+from iovigil.agent.run_record import RunRecord
+from iovigil.agent.run_table import Numbered
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +21,11 @@ T = TypeVar("T")
 DEADLINE_S: Final = 5.0
 RETRY_S: Final = 60.0
 WAITING: Final = 10_000
+RUNS_WAITING: Final = 5000
 INTERVAL_S: Final = 1.0
+SUCCESSES_S: Final = 60.0
+"""How long a success may wait for others: each write costs a few dozen KiB besides what is written."""
+LOOK_OVER_S: Final = 600.0
 
 
 class Archive:
@@ -25,11 +33,18 @@ class Archive:
 
     def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S, retry_s: float = RETRY_S) -> None:
         self.path = path
+        self.bounds = Bounds()
         self._deadline_s = deadline_s
         self._retry_s = retry_s
         self._found: list[Mismatched] = []
         self._last: dict[tuple[str, str], LastMismatch] = {}
+        self._runs: list[Numbered] = []
+        self._runs_due_s = 0.0
+        self._number = 0
+        self._agent = secrets.token_hex(8)
+        self._accounts: Sequence[KeptAccount] = ()
         self._lost = 0
+        self._lost_runs = 0
         self._not_before_s = 0.0
         self._complaint = ""
         self._is_busy = False
@@ -53,12 +68,47 @@ class Archive:
             del self._found[:surplus]
             self._lost += surplus
 
+    def add_run(self, record: RunRecord) -> None:
+        """Have this run written: a failure soon, a success with others."""
+        self._number += 1
+        due_s = time.monotonic() + (SUCCESSES_S if record.is_success else 0.0)
+        self._runs_due_s = min(self._runs_due_s, due_s) if self._runs else due_s
+        self._runs.append(run_table.numbered(self._number, record))
+        if len(self._runs) > RUNS_WAITING:
+            # A failure says more: of successes the first goes, as long as there is one.
+            place = next((place for place, run in enumerate(self._runs) if run.is_success), 0)
+            del self._runs[place]
+            self._lost_runs += 1
+
     @property
     def is_written(self) -> bool:
-        return not self._last
+        return not (self._last or self._runs or self._accounts)
+
+    @property
+    def _is_due(self) -> bool:
+        return bool(self._last or self._accounts) or bool(self._runs and time.monotonic() >= self._runs_due_s)
+
+    async def take_accounts(self) -> list[KeptAccount]:
+        """The accounts that the last agent has left; none where that cannot be told in time."""
+        try:
+            return await self._aside(lambda: history.take_accounts(self.path), self._deadline_s)
+        except HistoryUnusable as problem:
+            self._complain(f"{problem}; counters begin at 0")
+            return []
+
+    async def look_over(self) -> None:
+        """Look for damage; what is to be written waits meanwhile."""
+        try:
+            warning = await self._aside(lambda: history.look_over(self.path), LOOK_OVER_S)
+        except HistoryUnusable as problem:
+            self._complain(str(problem))
+            return
+        if warning:
+            log.warning("%s", warning)
 
     async def run(self) -> None:
         """Write what is added, until cancelled."""
+        await self.look_over()
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
@@ -69,12 +119,17 @@ class Archive:
 
     async def flush(self, deadline_s: float | None = None) -> None:
         """Write what waits; after a failure not again before some time has passed."""
-        if self.is_written or self._is_busy or time.monotonic() < self._not_before_s:
+        if self._is_due and time.monotonic() >= self._not_before_s:
+            await self._write(deadline_s or self._deadline_s)
+
+    async def _write(self, deadline_s: float) -> None:
+        if self.is_written or self._is_busy:
             return
-        found, last = tuple(self._found), dict(self._last)
+        found, last, accounts = tuple(self._found), dict(self._last), self._accounts
+        runs = Runs(self._agent, tuple(self._runs), self.bounds)
         try:
             warning = await self._aside(
-                lambda: history.write(self.path, found, last.values()), deadline_s or self._deadline_s
+                lambda: history.write(self.path, found, last.values(), runs, accounts), deadline_s
             )
         except HistoryUnusable as problem:
             self._complain(f"{problem}; what is to be kept waits in memory, and is tried again")
@@ -85,18 +140,27 @@ class Archive:
         written = {(each.run, each.number) for each in found}
         self._found = [each for each in self._found if (each.run, each.number) not in written]
         self._last = {key: each for key, each in self._last.items() if last.get(key) is not each}
+        self._forget_runs(runs.runs)
+        self._accounts = ()
         if self._complaint:
-            lost = f"; {self._lost} mismatches were lost to it" if self._lost else ""
+            counts = {"mismatches": self._lost, "runs": self._lost_runs}
+            lost = "".join(f"; {number} {what} were lost to it" for what, number in counts.items() if number)
             log.info("history %s is written again%s", self.path, lost)
-        self._complaint, self._lost = "", 0
+        self._complaint, self._lost, self._lost_runs = "", 0, 0
 
-    async def close(self, deadline_s: float) -> None:
-        """A last attempt to write what waits, for as long as an ending agent has time."""
+    def _forget_runs(self, written: Sequence[Numbered]) -> None:
+        last = max((run.number for run in written), default=0)
+        self._runs = [run for run in self._runs if run.number > last]
+        # What came meanwhile may be a failure.
+        self._runs_due_s = 0.0 if any(not run.is_success for run in self._runs) else time.monotonic() + SUCCESSES_S
+
+    async def close(self, deadline_s: float, accounts: Sequence[KeptAccount] = ()) -> None:
+        """A last attempt to write what waits, and the accounts, for as long as an ending agent has time."""
+        self._accounts = accounts
         end_s = time.monotonic() + deadline_s
         while self._is_busy and time.monotonic() < end_s:
             await asyncio.sleep(0.02)
-        self._not_before_s = 0.0
-        await self.flush(max(end_s - time.monotonic(), 0.05))
+        await self._write(max(end_s - time.monotonic(), 0.05))
 
     async def _aside(self, work: Callable[[], T], deadline_s: float) -> T:
         """Call that beside the loop, one call at a time. Raises HistoryUnusable."""

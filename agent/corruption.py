@@ -47,7 +47,7 @@ class Corruption:
         """Date the last mismatch in accounts that are new, where it was found on the same disk."""
         for key, entry in ledger.probes.items():
             last, disk = self._last.get(key), ledger.disks[entry.disk]
-            if last is not None and last.is_of(disk.path, identity_of(disk)):
+            if last is not None and last.is_of(disk.place, identity_of(disk)):
                 entry.last_mismatch_unix = max(entry.last_mismatch_unix, last.found_unix)
 
     def look(self, run: Run, disk: DiskEntry | None) -> None:
@@ -94,7 +94,7 @@ class Corruption:
         # Beyond what the page describes, only the look can date them.
         is_all = len(records) == sum(new.values())
         latest = max(row.found_unix for row in rows) if is_all else now_unix
-        last = LastMismatch(entry.disk, entry.probe, run.disk.path, identity, latest)
+        last = LastMismatch(entry.disk, entry.probe, run.disk.place, identity, latest)
         entry.last_mismatch_unix = max(entry.last_mismatch_unix, latest)
         self._last[entry.disk, entry.probe] = last
         self._archive.add(rows, last)

@@ -9,24 +9,28 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from iovigil.agent import aside, books, dumps, history, schedule
+from iovigil.agent import aside, bequest, books, dumps, history, schedule
+from iovigil.agent.account import Account, NotAnAccount
 from iovigil.agent.archive import Archive
+from iovigil.agent.bequest import Bequest
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, Problem
 from iovigil.agent.control import FILE as PAUSES_FILE
 from iovigil.agent.control import Control
 from iovigil.agent.corruption import Corruption
 from iovigil.agent.disks import inventory, selection
+from iovigil.agent.history import KeptAccount
 from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
-from iovigil.agent.ledger import DiskEntry, Ledger
+from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult
 from iovigil.agent.notify import Notifier
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
+from iovigil.agent.run_record import record_of
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server
 from iovigil.agent.worker import LAUNCHER
@@ -74,6 +78,7 @@ class Daemon:
         self._roster = Roster(config.agent.state_directory)
         self._plugged = asyncio.Event()
         self.ledger: Ledger = books.open_books(config)
+        self._bequest = Bequest(bequest.directory(config.agent.state_directory))
         self._dumps = dumps.directory(config.agent.state_directory)
         self.supervisor = Supervisor(
             self.ledger,
@@ -81,8 +86,10 @@ class Daemon:
             launcher=launcher,
             dump_directory=str(self._dumps),
             state_directory=config.agent.state_directory,
+            create_page=self._bequest.page,
         )
         self._archive = Archive(history.database(config.agent.state_directory))
+        self._archive.bounds = config.agent.history.bounds
         self._corruption = Corruption(self._archive)
         self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
         self._holds = Holds(config.agent, Pauses())
@@ -90,8 +97,9 @@ class Daemon:
         self.control = Control(
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
-        self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
+        self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
         self.is_ready = False
+        self._has_accounts = False
         self._is_bounding_dumps = False
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[list[str]]] = set()
@@ -114,12 +122,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         self.supervisor.on_end = self._wake.set
         self.supervisor.on_look = self._look_at_run
+        self.supervisor.on_result = self._book
         try:
-            await self._serve()
             await self._survey()
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
+            await self._restore()
+            # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
+            await self._serve()
             await self._bound_dumps()
             await self.control.load()
             await self._holds.look()
@@ -145,8 +156,50 @@ class Daemon:
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
             self._corruption.close()
-            await asyncio.gather(self._archive.close(ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
+            await asyncio.gather(
+                self._archive.close(ARCHIVE_STOP_S, self._accounts()), self.control.close(ARCHIVE_STOP_S)
+            )
+            if self._has_accounts and self._archive.is_written:
+                self._bequest.close()
             log.info("stopped")
+
+    async def _restore(self) -> None:
+        """Go on with the counters of the agent before: as it left them, or as it was killed with them."""
+        kept = await self._archive.take_accounts()
+        if not self._bequest.take_over(self.ledger):
+            for row in kept:
+                entry = self.ledger.probes.get((row.disk, row.probe))
+                try:
+                    account = Account.decode(row.account)
+                    if entry is not None and account.is_of(self.ledger.disks[entry.disk]):
+                        account.restore(entry)
+                except NotAnAccount as error:
+                    log.warning("the counters of %s on %s begin at 0: %s", row.probe, row.disk, error)
+        self._bequest.open(self.ledger)
+        self._has_accounts = True
+
+    def _accounts(self) -> list[KeptAccount]:
+        """What the history is to keep of every account, with runs that could not be waited for."""
+        if not self._has_accounts:
+            return []
+        pairs = [(entry, self.ledger.disks[entry.disk]) for entry in self.ledger.probes.values()]
+        return [
+            KeptAccount(entry.disk, entry.probe, Account.of(entry, disk, totals=entry.view()).encode())
+            for entry, disk in pairs
+        ]
+
+    def _shown(self) -> Ledger:
+        self._bequest.keep(self.ledger)
+        return self.ledger
+
+    def _book(self, run: Run, result: RunResult) -> None:
+        try:
+            entry: ProbeEntry = run.entry
+            if self.ledger.probes.get((entry.disk, entry.probe)) is entry:
+                self._bequest.keep_one(entry, self.ledger.disks[entry.disk])
+            self._archive.add_run(record_of(run.name, result, run.messages))
+        except Exception:  # a run that cannot be written down is over nevertheless
+            log.exception("writing down a run failed: please report")
 
     async def _serve(self) -> None:
         try:
@@ -215,6 +268,7 @@ class Daemon:
                 self.ledger.disks[name].identity = dict(labels)  # it may not be there to tell
         self._corruption.remind(self.ledger)
         self.supervisor.adopt(self.ledger)
+        self._archive.bounds = config.agent.history.bounds
         self.supervisor.max_workers = config.agent.max_workers
         self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
         self._holds.adopt(config.agent)

@@ -1,17 +1,28 @@
 """What outlives the agent: a SQLite database in the state directory. Every function here blocks."""
 
 import contextlib
+import errno
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from iovigil.agent import run_table
+from iovigil.agent.bounds import Bounds
+from iovigil.agent.run_record import RunRecord
+from iovigil.agent.run_table import Numbered
+
 FILE: Final = "history.db"
 BUSY_S: Final = 2.0
+INCREMENTAL: Final = 2
+"""Of PRAGMA auto_vacuum."""
 MISMATCHES_PER_DISK: Final = 1000
 MISMATCHES: Final = 50_000
 """Of all disks, those that are not configured any more included."""
+
+SMALL: Final = 16 << 20
 
 # What is appended here is applied once to every database; what stands here is never changed.
 MIGRATIONS: Final[Sequence[str]] = (
@@ -46,6 +57,10 @@ MIGRATIONS: Final[Sequence[str]] = (
         found_unix REAL NOT NULL,
         PRIMARY KEY (disk, probe)
     );
+    """,
+    run_table.TABLES,
+    """
+    CREATE TABLE accounts (disk TEXT NOT NULL, probe TEXT NOT NULL, account BLOB NOT NULL, PRIMARY KEY (disk, probe));
     """,
 )
 
@@ -94,18 +109,51 @@ class LastMismatch(NamedTuple):
 
     def is_of(self, path: str, identity: str) -> bool:
         """Whether it was found on that disk: a name, or a path, may have been given to another one."""
-        return self.path == path and (not identity or not self.identity or identity == self.identity)
+        return is_same_disk(self.path, self.identity, path, identity)
+
+
+def is_same_disk(path: str, identity: str, other_path: str, other_identity: str) -> bool:
+    """As far as that can be told: a disk that is not there, or has no number, has an empty identity."""
+    return path == other_path and (not identity or not other_identity or identity == other_identity)
 
 
 def database(directory: str | Path) -> Path:
     return Path(directory) / FILE
 
 
-def write(path: Path, found: Sequence[Mismatched], last: Iterable[LastMismatch]) -> str:
-    """Add these; returns a warning where there is one. Raises HistoryUnusable."""
+class Runs(NamedTuple):
+    """Runs to be written, and by which agent: see run_table.Numbered."""
+
+    agent: str = ""
+    runs: Sequence[Numbered] = ()
+    bounds: Bounds = Bounds()
+
+
+class KeptAccount(NamedTuple):
+    """A row of `accounts`: what account.Account.encode made of it."""
+
+    disk: str
+    probe: str
+    account: bytes
+
+
+def write(
+    path: Path,
+    found: Sequence[Mismatched],
+    last: Iterable[LastMismatch],
+    runs: Runs = Runs(),  # noqa: B008 - immutable
+    accounts: Sequence[KeptAccount] = (),
+) -> str:
+    """Add these; returns a warning where there is one. Raises HistoryUnusable.
+
+    Accounts take the place of all that are there: one that is there is what was last shown to anybody.
+    """
 
     def add(connection: sqlite3.Connection) -> None:
         with connection:
+            connection.execute("DELETE FROM accounts")
+            insert(connection, "accounts", KeptAccount._fields, accounts, "OR REPLACE")
+            run_table.add(connection, runs.agent, runs.runs, runs.bounds, time.time())
             insert(connection, "mismatches", Mismatched._fields, found, "OR IGNORE")
             insert(connection, "last_mismatches", LastMismatch._fields, last, "OR REPLACE")
             for disk in {each.disk for each in found}:
@@ -118,6 +166,7 @@ def write(path: Path, found: Sequence[Mismatched], last: Iterable[LastMismatch])
                 "DELETE FROM mismatches WHERE id <= (SELECT id FROM mismatches ORDER BY id DESC LIMIT 1 OFFSET ?)",
                 (MISMATCHES,),
             )
+        run_table.give_back(connection)
 
     with in_words(path):
         try:
@@ -136,15 +185,14 @@ def write(path: Path, found: Sequence[Mismatched], last: Iterable[LastMismatch])
 def load(path: Path) -> tuple[list[LastMismatch], str]:
     """What is known of last mismatches, and a warning where there is one. Raises HistoryUnusable.
 
-    Also looks the whole database over: damage is found here, and not when it is needed.
+    Also looks a small database over as a whole: damage is found here, and not when it is needed.
     """
     if not path.exists():
         return [], ""
     with in_words(path):
         try:
             with opened(path) as connection:
-                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-                if verdict != "ok":
+                if path.stat().st_size <= SMALL and (verdict := check(connection)):
                     return [], set_aside(path, verdict)
                 rows = connection.execute(f"SELECT {', '.join(LastMismatch._fields)} FROM last_mismatches")
                 return [LastMismatch(*row) for row in rows], ""
@@ -154,33 +202,120 @@ def load(path: Path) -> tuple[list[LastMismatch], str]:
             return [], set_aside(path, str(error))
 
 
+def look_over(path: Path) -> str:
+    """Look a large database over, which may take minutes; a warning where it is damaged. Raises HistoryUnusable."""
+    with in_words(path):
+        if not path.exists() or path.stat().st_size <= SMALL:  # `load` did
+            return ""
+        try:
+            with opened(path) as connection:
+                verdict = check(connection)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            verdict = str(error)
+        return set_aside(path, verdict) if verdict else ""
+
+
+def check(connection: sqlite3.Connection) -> str:
+    """What is wrong with it; empty where nothing is."""
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return "" if verdict == "ok" else str(verdict)
+
+
+def take_accounts(path: Path) -> list[KeptAccount]:
+    """The accounts that the last agent has left, which are there no more then. Raises HistoryUnusable.
+
+    Taken, not read: as soon as anybody is shown higher counts, what is kept here must not come back.
+    """
+    if not path.exists():
+        return []
+    with in_words(path), opened(path) as connection, connection:
+        rows = connection.execute(f"SELECT {', '.join(KeptAccount._fields)} FROM accounts").fetchall()
+        connection.execute("DELETE FROM accounts")
+        return [KeptAccount(*row) for row in rows]
+
+
 def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
     """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable."""
     if not path.exists():
         return []
+    with read_only(path) as connection:
+        rows = connection.execute(
+            f"SELECT {', '.join(Mismatched._fields)} FROM mismatches WHERE ?1 IN ('', disk) ORDER BY id DESC LIMIT ?2",
+            (disk, limit),
+        )
+        return [Mismatched(*row) for row in rows][::-1]
+
+
+class History:
+    """The runs of a history, for who shows them. Every method blocks, changes nothing and raises HistoryUnusable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def latest(
+        self,
+        disk: str | None = None,
+        probe: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        *,
+        is_failed: bool = False,
+    ) -> list[RunRecord]:
+        """The last runs, the latest first; none where there is no history. `is_failed` leaves successes out."""
+        if not self.path.exists():
+            return []
+        with read_only(self.path) as connection:
+            if not has_runs(connection):
+                return []
+            return run_table.latest(connection, disk, probe, limit=limit, before_id=before_id, is_failed=is_failed)
+
+    def run(self, id: int) -> RunRecord | None:  # noqa: A002 - as RunRecord has it
+        if not self.path.exists():
+            return None
+        with read_only(self.path) as connection:
+            return run_table.find(connection, id) if has_runs(connection) else None
+
+
+def has_runs(connection: sqlite3.Connection) -> bool:
+    """Whether the agent that has made the database kept runs; one of version 1 kept mismatches alone."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is not None
+
+
+@contextlib.contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as it is. Raises HistoryUnusable."""
     with in_words(path):
         # Where the directory cannot be written SQLite has no place for its lock: the file is taken as it is.
         mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", BUSY_S, uri=True)) as connection:
-            rows = connection.execute(
-                f"SELECT {', '.join(Mismatched._fields)} FROM mismatches WHERE ?1 IN ('', disk) "
-                "ORDER BY id DESC LIMIT ?2",
-                (disk, limit),
-            )
-            return [Mismatched(*row) for row in rows][::-1]
+            yield connection
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The database, made or brought up to date. It is closed after each use: a thread that hangs holds no other up."""
+    if path.exists() and not os.access(path, os.W_OK):
+        # Of a WAL that it cannot write SQLite says: disk I/O error.
+        raise OSError(errno.EROFS, "read-only; make it writable for the agent's user")
     with contextlib.closing(sqlite3.connect(path, BUSY_S)) as connection:
         # Alone at it, SQLite keeps its index of the WAL in the heap, and not in a mapped file: a page of that which a
         # full or broken disk cannot give would be a SIGBUS, and the end of the agent.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        let_shrink(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)
         yield connection
+
+
+def let_shrink(connection: sqlite3.Connection) -> None:
+    """Have SQLite keep book of free pages, so that the file can be made shorter without writing all of it anew."""
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if mode != INCREMENTAL:
+        connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+        connection.execute("VACUUM")  # Version 1 did not; its tables are small.
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -154,6 +154,11 @@ class DiskEntry:
     identity: dict[str, str] = field(default_factory=dict)
     """Labels of disk_info, as disks/identity has them."""
 
+    @property
+    def place(self) -> str:
+        """What the disk is the same by after a restart."""
+        return self.key or self.path
+
 
 @dataclass(kw_only=True)
 class Ledger:

@@ -50,6 +50,10 @@ def scrub_order(entry: ProbeEntry, state_directory: str, identity: str) -> dict[
     return orders.scrub_order(entry.scrub, entry.options, state_path=path, identity=identity)
 
 
+def new_page(_entry: ProbeEntry, _path: str) -> StatsPage:
+    return StatsPage.create()
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a child is given, in seconds, once its own time is over."""
@@ -73,6 +77,8 @@ class Tools:
     launcher: Path = LAUNCHER
     patience: Patience = Patience()
     spawn: Spawn = Worker.spawn
+    create_page: Callable[[ProbeEntry, str], StatsPage] = new_page
+    """Makes the page of a child, given the account and the path of the disk."""
     dump_directory: str = ""
     """Where blocks that fail verification are written to, as evidence; empty is nowhere."""
     state_directory: str = ""
@@ -204,7 +210,7 @@ class Run:
         if not self._must_stop and not self._overdue:
             self._attention.clear()
         # Pages are never closed by hand: a scrape may still read one. The last reference frees it.
-        self._page = page = StatsPage.create()
+        self._page = page = self._tools.create_page(self.entry, self.disk.place)
         page.calibrate(self._tools.clock.source())
         if self._is_released:
             page.release()

@@ -10,7 +10,7 @@ from pathlib import Path
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
-from iovigil.agent.run import Patience, Run, Spawn, Tools
+from iovigil.agent.run import Patience, Run, Spawn, Tools, new_page
 from iovigil.agent.worker import LAUNCHER, Worker
 from iovigil.engines.clock import Clock
 from iovigil.engines.stats import StatsPage
@@ -46,6 +46,7 @@ class Supervisor:
         spawn: Spawn = Worker.spawn,
         dump_directory: str = "",
         state_directory: str = "",
+        create_page: Callable[[ProbeEntry, str], StatsPage] = new_page,
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
@@ -55,11 +56,14 @@ class Supervisor:
         """Called when a disk or a worker has become free."""
         self.on_look: Callable[[Run], None] = lambda _: None
         """Called with each run at every look, and once more when it has ended, before it is on the books."""
+        self.on_result: Callable[[Run, RunResult], None] = lambda _run, _result: None
+        """Called with each run that is on the books."""
         self._tools = Tools(
             clock=clock or Clock(),
             launcher=launcher,
             patience=patience,
             spawn=spawn,
+            create_page=create_page,
             dump_directory=dump_directory,
             state_directory=state_directory,
         )
@@ -178,6 +182,7 @@ class Supervisor:
             self.on_look(run)
             run.entry.finish(result)
             self._handover.finish(result)
+            self.on_result(run, result)
         finally:
             self._release(run)
         if on_messages is not None:

@@ -49,6 +49,7 @@ cdef inline void record(latency_stats *stats, uint64_t value_ns, uint64_t n) noe
 
 
 cdef void clear(latency_stats *stats) noexcept nogil
+cdef uint64_t lowest_of(uint32_t index) noexcept nogil
 cdef void merge(latency_stats *into, const latency_stats *other) noexcept nogil
 
 

@@ -1,5 +1,6 @@
 import enum
-from typing import NamedTuple, Self, final
+from os import PathLike
+from typing import Any, NamedTuple, Self, final
 
 from iovigil.engines.latency import Histogram
 
@@ -107,8 +108,11 @@ class StatsPage:
     """Counters and histograms of one job, or the sum of several."""
 
     @classmethod
-    def create(cls) -> Self:
-        """A page in shared memory, ready to be handed to a child. Raises OSError."""
+    def create(cls, path: str | PathLike[str] | None = None) -> Self:
+        """A page in shared memory, ready to be handed to a child. Raises OSError.
+
+        With a `path`, which has to be in memory and not be there yet, it outlives the agent.
+        """
     @classmethod
     def attach(cls, fd: int) -> Self:
         """The page behind a descriptor, which now belongs to this object. ValueError if it is none of ours."""
@@ -123,6 +127,14 @@ class StatsPage:
         """Add the counters, histograms and times of another page; state, text and records stay.
 
         Where a scrub stands is taken over: it is no sum.
+        """
+    def sums(self) -> dict[str, Any]:
+        """What counters and histograms are made of, by names and in builtin types: fit to be kept."""
+    def add_sums(self, sums: dict[str, Any]) -> None:
+        """Add what `sums` returned; names that are not known any more are left out.
+
+        Raises LookupError, TypeError, ValueError or OverflowError where it is nothing of the kind; some of it may have
+        been added then.
         """
     def counter(self, counter: int, ddir: int) -> int: ...
     def errors(self, ddir: int) -> dict[int, int]:

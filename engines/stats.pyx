@@ -5,12 +5,23 @@ from collections import namedtuple
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport errno as c_errno
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, strlen
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
 from iovigil.engines.clock cimport monotonic_ns
-from iovigil.engines.latency cimport clear, copy_of, merge, slot_get, slot_set
+from iovigil.engines.latency cimport (
+    BUCKET_COUNT,
+    bucket_index,
+    clear,
+    copy_of,
+    latency_stats,
+    lowest_of,
+    merge,
+    slot_get,
+    slot_set,
+)
 
 MismatchRecord = namedtuple(
     "MismatchRecord", "kind offset length first_byte expected found wrong_bits found_offset found_ns is_dumped file",
@@ -30,6 +41,45 @@ cdef record_of(const mismatch_record *record):
         expected=record.expected, found=record.found, wrong_bits=record.wrong_bits, found_offset=record.found_offset,
         found_ns=record.found_ns, is_dumped=bool(record.is_dumped), file=record.file,
     )
+
+
+cdef members(name):
+    """(name, number) of an enumeration above; by that name itself Cython knows its numbers alone."""
+    return globals()[name].__members__.items()
+
+
+cdef sums_of(const latency_stats *stats):
+    """[min, max, sum, sum of squares, value, samples, value, samples, ...]; None without samples."""
+    cdef uint32_t index
+    if stats.min_ns == <uint64_t>-1:
+        return None
+    kept = [slot_get(&stats.min_ns), slot_get(&stats.max_ns), slot_get(&stats.sum_ns), stats.sum_square]
+    for index in range(BUCKET_COUNT):
+        if stats.bucket[index]:
+            kept.append(lowest_of(index))
+            kept.append(slot_get(&stats.bucket[index]))
+    return kept
+
+
+cdef int keep_scrub(scrub_figures *into, list kept) except -1:
+    (
+        into.region_bytes, into.cursor_bytes, into.cycle, into.cycle_begun_unix, into.cycles_completed,
+        into.last_ended_unix, into.oldest_unix, into.unknown_blocks,
+    ) = kept
+    return 0
+
+
+cdef int add_kept(latency_stats *into, list kept) except -1:
+    cdef uint64_t minimum = kept[0], maximum = kept[1], total_ns = kept[2], value_ns, samples
+    cdef Py_ssize_t place
+    for place in range(4, len(kept), 2):
+        value_ns, samples = kept[place], kept[place + 1]
+        into.bucket[bucket_index(value_ns)] += samples
+    into.sum_ns += total_ns
+    into.sum_square += <double>kept[3]
+    into.min_ns = min(into.min_ns, minimum)
+    into.max_ns = max(into.max_ns, maximum)
+    return 0
 
 
 cdef inline void add_samples(rate_samples *into, const rate_samples *other) noexcept:
@@ -69,11 +119,19 @@ cdef class StatsPage:
         self.close()
 
     @classmethod
-    def create(cls):
-        """A page in shared memory, ready to be handed to a child. Raises OSError."""
+    def create(cls, path=None):
+        """A page in shared memory, ready to be handed to a child. Raises OSError.
+
+        With a `path`, which has to be in memory and not be there yet, it outlives the agent.
+        """
         cdef StatsPage self = cls.__new__(cls)
-        self.fd = os.memfd_create("iovigil-stats", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, sizeof(stats_page))
+        if path is None:
+            self.fd = os.memfd_create("iovigil-stats", os.MFD_CLOEXEC)
+            os.ftruncate(self.fd, sizeof(stats_page))
+        else:
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            # A page of it that a full tmpfs cannot give when it is first written to would be a SIGBUS.
+            os.posix_fallocate(self.fd, 0, sizeof(stats_page))
         self.map()
         self.initialise()
         return self
@@ -171,6 +229,57 @@ cdef class StatsPage:
         to.unverified_bytes += page.unverified_bytes
         to.user_us += page.user_us
         to.system_us += page.system_us
+
+    def sums(self):
+        """What counters and histograms are made of, by names and in builtin types: fit to be kept.
+
+        Latencies are kept by their values and not by the places of buckets, so that a later layout can take them in.
+        """
+        cdef int kind, ddir
+        return {
+            "counters": {name: [slot_get(&self.page.counter[kind][ddir]) for ddir in range(DDIR_COUNT)]
+                         for name, kind in members("Counter")},
+            "latencies": {name: [sums_of(&self.page.latency[kind][ddir]) for ddir in range(DDIR_COUNT)]
+                          for name, kind in members("Latency")},
+            "errors": [self.errors(ddir) for ddir in range(DDIR_COUNT)],
+            "mismatches": {name: slot_get(&self.page.mismatch[kind]) for name, kind in members("Mismatch")},
+            "runtime_ns": [runtime_ns(self.page, ddir) for ddir in range(DDIR_COUNT)],
+            "scrub": list(self.scrub or ()),
+            "total_errors": slot_get(&self.page.total_errors),
+            "unverified_bytes": slot_get(&self.page.unverified_bytes),
+            "user_us": self.page.user_us,
+            "system_us": self.page.system_us,
+        }
+
+    def add_sums(self, sums):
+        """Add what `sums` returned; names that are not known any more are left out.
+
+        Raises LookupError, TypeError, ValueError or OverflowError where it is nothing of the kind; some of it may have
+        been added then.
+        """
+        cdef int kind, ddir, number
+        cdef uint64_t count
+        for name, kind in members("Counter"):
+            for ddir, count in enumerate(sums["counters"].get(name, ())[:DDIR_COUNT]):
+                self.page.counter[kind][ddir] += count
+        for name, kind in members("Latency"):
+            for ddir, kept in enumerate(sums["latencies"].get(name, ())[:DDIR_COUNT]):
+                if kept:
+                    add_kept(&self.page.latency[kind][ddir], kept)
+        for ddir, errors in enumerate(sums["errors"][:DDIR_COUNT]):
+            for number, count in errors.items():
+                self.page.errors[ddir][number if 0 <= number < ERRNO_COUNT else 0] += count
+        for name, kind in members("Mismatch"):
+            count = sums["mismatches"].get(name, 0)
+            self.page.mismatch[kind] += count
+        for ddir, count in enumerate(sums["runtime_ns"][:DDIR_COUNT]):
+            self.page.runtime_ns[ddir] += count
+        if (scrub := sums.get("scrub")):
+            keep_scrub(&self.page.scrub, scrub)
+        self.page.total_errors += sums["total_errors"]
+        self.page.unverified_bytes += sums["unverified_bytes"]
+        self.page.user_us += sums["user_us"]
+        self.page.system_us += sums["system_us"]
 
     def counter(self, int counter, int ddir):
         return slot_get(&self.page.counter[counter][ddir])

@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -80,3 +81,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in {mark.name for mark in item.iter_markers()} & REQUIREMENTS.keys():
             if not is_met(mark):
                 item.add_marker(pytest.mark.skip(reason=f"{mark}: {REQUIREMENTS[mark][1]}"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def runtime_directory() -> Iterator[None]:
+    """Where agents that tests kill leave what they counted, as systemd would give it; gone with the tests."""
+    with tempfile.TemporaryDirectory(prefix="iovigil-test-", dir="/dev/shm") as directory:
+        os.environ["RUNTIME_DIRECTORY"] = directory
+        yield
+        del os.environ["RUNTIME_DIRECTORY"]

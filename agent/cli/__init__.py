@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "disks": ("iovigil.agent.cli.disks", "list this host's disks and what may be done to them"),
     "claim": ("iovigil.agent.cli.claim", "take the region declared on a raw device; what is there is lost"),
     "release": ("iovigil.agent.cli.release", "give up the region of a raw device that was claimed"),
+    "history": ("iovigil.agent.cli.history", "show the last runs, or all that is known of one"),
     "mismatches": ("iovigil.agent.cli.mismatches", "show the last blocks that failed verification"),
 }
 

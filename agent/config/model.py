@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta
 
+from iovigil.agent.bounds import Bounds
 from iovigil.agent.config import kinds
 from iovigil.agent.config.kinds import Kind
 from iovigil.agent.disks import region
@@ -51,6 +52,22 @@ WAKE: Final = (
 )
 
 
+class HistorySettings(msgspec.Struct, frozen=True):
+    """How many runs are remembered; what is beyond any of these bounds is forgotten, the oldest first."""
+
+    runs: Annotated[int, key("Successful runs of each probe on each disk.", kinds.whole(1, 1_000_000))] = 1000
+    days: Annotated[int, key("Days for which a successful run is kept.", kinds.whole(1, 36_500))] = 30
+    failures: Annotated[int, key("Failed runs of each probe on each disk.", kinds.whole(1, 1_000_000))] = 10_000
+    failure_days: Annotated[int, key("Days for which a failed run is kept.", kinds.whole(1, 36_500))] = 366
+    size: Annotated[
+        int, key("Of the database; where it would become larger, successes of any disk go first.", kinds.SIZE)
+    ] = 256 << 20
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.runs, self.days, self.failures, self.failure_days, self.size)
+
+
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
@@ -73,6 +90,9 @@ class AgentSettings(msgspec.Struct, frozen=True):
     pressure: Annotated[
         PressureSettings | None, key("Whether starts wait while the host waits for I/O: a mapping, also an empty one.")
     ] = None
+    history: Annotated[
+        HistorySettings, key("What is remembered of runs: a mapping, in which anything may be left out.")
+    ] = HistorySettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):
@@ -111,6 +131,11 @@ class DiskSettings(msgspec.Struct, frozen=True):
     @property
     def path(self) -> str:
         return self.file or self.device
+
+    @property
+    def place(self) -> str:
+        """What the disk is the same by after a restart: what a selected one tells of itself, else the path."""
+        return self.key or self.path
 
     @property
     def writable_bytes(self) -> int:

@@ -10,6 +10,7 @@ from iovigil.agent.config.model import (
     ConfigKey,
     DiskSettings,
     FactSettings,
+    HistorySettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
@@ -88,6 +89,7 @@ def sections() -> Iterator[str]:
     for title, opening, settings in (
         ("agent", TOP_KEYS["agent"], AgentSettings),
         ("pressure", "Of the agent.", PressureSettings),
+        ("history", "Of the agent.", HistorySettings),
         ("disks", TOP_KEYS["disks"], DiskSettings),
         ("disks, selected", "Instead of `file` or `device`, an entry may have `match`.", SelectorSettings),
         ("match, exclude", "Of an entry that selects disks.", FactSettings),
@@ -98,7 +100,7 @@ def sections() -> Iterator[str]:
         yield f"### `{title}`\n\n{opening} {' '.join((settings.__doc__ or '').split())}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
         for key in keys_of(settings):
-            default = "required" if key.is_required else code(default_text(key))
+            default = "required" if key.is_required else code(default_text(key) if key.kind else "")
             yield f"| `{key.name}` | {default} | {key.text} |"
         yield ""
     yield (

@@ -12,6 +12,7 @@ from iovigil.agent.config.model import (
     ConfigKey,
     DiskSettings,
     FactSettings,
+    HistorySettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
@@ -29,15 +30,13 @@ Schema = Mapping[str, Any]
 
 
 def build() -> Schema:
+    agent = settings(AgentSettings, {"pressure": settings(PressureSettings), "history": settings(HistorySettings)})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "iovigil configuration, version 1",
         **mapping(
             {
-                "agent": {
-                    "description": TOP_KEYS["agent"],
-                    **settings(AgentSettings, {"pressure": settings(PressureSettings)}),
-                },
+                "agent": {"description": TOP_KEYS["agent"], **agent},
                 "disks": {"description": TOP_KEYS["disks"], "type": "array", "minItems": 1, "items": disk()},
                 "probes": {
                     "description": TOP_KEYS["probes"],
@@ -74,7 +73,7 @@ def value(key: ConfigKey, structures: Schema) -> Schema:
     described: dict[str, Any] = {"description": key.text}
     schema = key.kind.schema if key.kind else structures[key.name]
     described |= {"type": "array", "minItems": 1, "items": schema} if key.is_list else schema
-    if not key.is_required and key.default:
+    if key.kind and not key.is_required and key.default:
         described["default"] = key.default
     return described
 

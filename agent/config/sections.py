@@ -15,6 +15,7 @@ from iovigil.agent.config.model import (
     ConfigKey,
     DiskSettings,
     FactSettings,
+    HistorySettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
@@ -40,6 +41,9 @@ def read_agent(root: Section) -> AgentSettings:
     values = read_keys(section, AgentSettings)
     if "pressure" in section.entries:
         values["pressure"] = read_pressure(section)
+    history = section.section("history") if "history" in section.entries else None
+    if history is not None:
+        values["history"] = HistorySettings(**read_keys(history, HistorySettings))
     return AgentSettings(**values)
 
 

@@ -56,11 +56,11 @@ def fill(scrape: Scrape, entry: ProbeEntry) -> None:
         scrape.add(RUNS_SKIPPED, count, *where, skip)
     scrape.add(ENGINE_FALLBACKS, entry.fallbacks, *where)
     scrape.add(RUN_IN_PROGRESS, entry.live is not None, *where)
+    if entry.last_success_unix:
+        scrape.add(LAST_SUCCESS, entry.last_success_unix, *where)
     if entry.last is None:
         return
     scrape.add(LAST_RUN_SUCCESS, entry.last.is_success, *where)
     scrape.add(LAST_RUN_START, entry.last.started_unix, *where)
     scrape.add(LAST_RUN_END, entry.last.ended_unix, *where)
     scrape.add(LAST_RUN_DURATION, entry.last.duration_s, *where)
-    if entry.last_success_unix:
-        scrape.add(LAST_SUCCESS, entry.last_success_unix, *where)

@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import iovigil
 from iovigil.engines.job import Job
+from iovigil.engines.latency import Histogram
 from iovigil.engines.stats import Counter, Latency, Mismatch, RunState, StatsPage
 
 READ, WRITE = 0, 1
@@ -22,6 +24,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from iovigil.engines.stats import RunState, StatsPage
 from iovigil.engines.job import Job
+from iovigil.engines.latency import Histogram
 page = StatsPage.attach(int(sys.argv[2]))
 page.state = RunState.RUNNING
 Job(eval(sys.argv[3]), page, []).run()
@@ -226,3 +229,60 @@ def test_reading_while_it_is_written_shows_counters_that_only_grow() -> None:
         writer.wait(10)
     assert last >= 200
     assert views > 10
+
+
+def test_sums_that_were_kept_are_added_to_the_last_bit() -> None:
+    total = StatsPage.private()
+    for page in (finished(rw="read"), finished(rw="randwrite", loops=3), finished(rw="randrw", rate_iops=(9**6, 0, 0))):
+        total.add(page)
+    again = StatsPage.private()
+    again.add_sums(msgspec.msgpack.decode(msgspec.msgpack.encode(total.sums()), strict=False))
+    assert again.sums() == total.sums()
+    for kind in Latency:
+        for ddir in (READ, WRITE):
+            before, after = total.histogram(kind, ddir), again.histogram(kind, ddir)
+            assert after.bins() == before.bins()
+            for what in ("count", "min_ns", "max_ns", "sum_ns", "mean_ns", "stddev_ns"):
+                assert getattr(after, what) == getattr(before, what)
+    for ddir in (READ, WRITE):
+        for counter in Counter:
+            assert again.counter(counter, ddir) == total.counter(counter, ddir)
+        assert again.runtime_ns(ddir) == total.runtime_ns(ddir)
+    again.add_sums(total.sums())
+    assert again.counter(Counter.IOS, READ) == 2 * total.counter(Counter.IOS, READ)
+
+
+def test_where_a_scrub_stands_is_kept_and_not_added() -> None:
+    page, figures = StatsPage.private(), [1 << 30, 4096, 7, 1000, 6, 999, 500, 3]
+    assert page.sums()["scrub"] == []
+    for _ in range(2):
+        page.add_sums({**page.sums(), "scrub": figures})
+    assert page.scrub == tuple(figures)
+    page.add_sums({**page.sums(), "scrub": []})
+    assert page.scrub == tuple(figures)
+    with pytest.raises(ValueError, match="values to unpack"):
+        page.add_sums({**page.sums(), "scrub": [1, 2]})
+
+
+def test_kept_latencies_of_any_size_fall_into_their_buckets() -> None:
+    page = StatsPage.private()
+    values_ns = [0, 1, 127, 128, 129, 1000, 10**6, 10**9, 60 * 10**9, 2**63]
+    sums = page.sums()
+    sums["latencies"]["CLAT"][READ] = [0, 2**63, 5, 1.0, *(n for value_ns in values_ns for n in (value_ns, 1))]
+    page.add_sums(sums)
+    expected = Histogram()
+    for value_ns in values_ns:
+        expected.record(value_ns)
+    assert page.histogram(Latency.CLAT, READ).bins() == expected.bins()
+
+
+def test_a_page_in_a_file_is_found_again_by_another_and_never_replaces_one(tmp_path: Path) -> None:
+    path = tmp_path / "page"
+    page = StatsPage.create(path)
+    Job(null_options(rw="read"), page, []).run()
+    again = StatsPage.attach(os.open(path, os.O_RDWR))
+    assert again.counter(Counter.IOS, READ) == 256
+    with pytest.raises(FileExistsError):
+        StatsPage.create(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_blocks * 512 >= path.stat().st_size, "what is not there yet could be a SIGBUS"

@@ -1,8 +1,12 @@
 """Rows of a history, for tests."""
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from iovigil.agent.history import LastMismatch, Mismatched
+from iovigil.agent.run_record import RunRecord
+
+NOW_UNIX: Final = float(int(time.time()))
 
 
 def row(number: int, disk: str = "data0", **more: Any) -> Mismatched:
@@ -30,3 +34,18 @@ def row(number: int, disk: str = "data0", **more: Any) -> Mismatched:
 
 def last(disk: str = "data0", found_unix: float = 1000.0) -> LastMismatch:
     return LastMismatch(disk, "integrity", "/srv/data0/probe", "wwn-1", found_unix)
+
+
+def record(number: int, disk: str = "data0", **more: Any) -> RunRecord:
+    """A run of that disk; what is not said is that of a good one."""
+    started_unix = more.pop("started_unix", NOW_UNIX + number)
+    given: dict[str, Any] = {
+        "name": f"{disk}/latency/{started_unix:.3f}",
+        "disk": disk,
+        "probe": "latency",
+        "started_unix": started_unix,
+        "duration_s": 5.0,
+        "engine": "io_uring",
+        "options": {"rw": "randread", "bs": "4k"},
+    }
+    return RunRecord(**{**given, **more})

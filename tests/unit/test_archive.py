@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from histories import last, row
+from histories import last, record, row
 
 from iovigil.agent import history
 from iovigil.agent.archive import Archive
-from iovigil.agent.history import HistoryUnusable
+from iovigil.agent.history import History, HistoryUnusable, KeptAccount
 
 DEADLINE_S = 10.0
 
@@ -152,3 +152,98 @@ def test_an_agent_that_ends_writes_what_waits(path: Path) -> None:
     archive.add([row(0)], last())
     asyncio.run(archive.close(DEADLINE_S))
     assert len(history.mismatches(path)) == 1
+
+
+def test_successes_are_written_together_and_a_failure_at_once(path: Path) -> None:
+    archive = Archive(path)
+
+    async def scenario() -> list[int]:
+        seen = []
+        for each in (record(1), record(2), record(3, failure="timeout"), record(4)):
+            archive.add_run(each)
+            await archive.flush()
+            seen.append(len(History(path).latest()))
+        await archive.close(DEADLINE_S)
+        return [*seen, len(History(path).latest())]
+
+    assert asyncio.run(scenario()) == [0, 0, 3, 3, 4]
+
+
+def test_a_success_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iovigil.agent.archive.SUCCESSES_S", 0.0)
+    archive = Archive(path)
+    archive.add_run(record(1))
+    asyncio.run(archive.flush())
+    assert len(History(path).latest()) == 1
+    assert archive.is_written
+
+
+def test_where_runs_are_too_many_to_wait_successes_are_lost_first_and_that_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("iovigil.agent.archive.RUNS_WAITING", 10)
+    archive = Archive(path, retry_s=0.0)
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(history, "write", lambda *_: (_ for _ in ()).throw(HistoryUnusable("no")))
+            for number in range(1, 31):
+                archive.add_run(record(number, failure="io_error" if number <= 5 else ""))
+            await archive.flush()
+        await archive.flush()
+
+    asyncio.run(scenario())
+    assert [each.started_unix - record(0).started_unix for each in History(path).latest()] == [
+        30,
+        29,
+        28,
+        27,
+        26,
+        5,
+        4,
+        3,
+        2,
+        1,
+    ]
+    assert "20 runs were lost" in warnings.records[-1].getMessage()
+
+
+def test_a_write_that_hangs_and_succeeds_after_all_leaves_each_run_there_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, write = threading.Event(), history.write
+
+    def hang(*arguments: object) -> str:
+        release.wait(30)
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(history, "write", hang)
+    archive = Archive(path, deadline_s=0.05, retry_s=0.0)
+
+    async def scenario() -> None:
+        archive.add_run(record(1, failure="timeout"))
+        await archive.flush()
+        archive.add_run(record(2, failure="timeout"))
+        release.set()
+        end_s = time.monotonic() + DEADLINE_S
+        while not archive.is_written and time.monotonic() < end_s:
+            await archive.flush(DEADLINE_S)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert [each.id for each in History(path).latest()] == [2, 1]
+
+
+def test_accounts_are_written_at_the_end_and_taken_by_the_next(path: Path) -> None:
+    kept = [KeptAccount("data0", "latency", b"...")]
+    asyncio.run(Archive(path).close(DEADLINE_S, kept))
+    assert asyncio.run(Archive(path).take_accounts()) == kept
+    assert asyncio.run(Archive(path).take_accounts()) == []
+
+
+def test_an_archive_that_cannot_be_written_at_the_end_says_so(path: Path, warnings: pytest.LogCaptureFixture) -> None:
+    path.mkdir()
+    archive = Archive(path)
+    asyncio.run(archive.close(DEADLINE_S, [KeptAccount("data0", "latency", b"...")]))
+    assert not archive.is_written
+    assert "has to be a file" in warnings.records[0].getMessage()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iovigil.agent import config
+from iovigil.agent.bounds import Bounds
 from iovigil.agent.config import ConfigError, DiskSettings, PressureSettings, reference, schema
 from iovigil.agent.config.embedded import embedded
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
@@ -286,3 +287,14 @@ def test_a_probe_takes_every_kind_of_option() -> None:
     assert loaded.latency_percentile == 99.9
     assert loaded.ignore_error == ((5,), (5, 28), ())
     assert loaded.buffer_pattern == b"abc"
+
+
+def test_what_is_remembered_of_runs_can_be_bounded_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yml"
+    path.write_text(
+        "agent: {history: {runs: 50, size: 64MiB}}\n"
+        "disks: [{name: data0, file: /srv/data0/.iovigil, size: 1GiB}]\n"
+        "probes: {latency: {every: 30s, job: {rw: randread, runtime: 5s}}}\n"
+    )
+    bounds = config.load(str(path)).agent.history.bounds
+    assert bounds == Bounds(runs=50, size=64 << 20)

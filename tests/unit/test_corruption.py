@@ -2,7 +2,6 @@
 
 import logging
 import time
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +10,7 @@ from ledgers import ledger_of, probe
 
 from iovigil.agent import bursts
 from iovigil.agent.archive import Archive
+from iovigil.agent.config import DiskSettings
 from iovigil.agent.corruption import Corruption
 from iovigil.agent.history import LastMismatch, Mismatched
 from iovigil.agent.journal import fields
@@ -40,7 +40,7 @@ class FakeRun:
         self.page = page
         self.entry = entry
         self.name = "data0/latency/1000.000"
-        self.disk = SimpleNamespace(path="/srv/data0/probe")
+        self.disk = DiskSettings(name="data0", file="/srv/data0/probe")
         self.dump_directory = dump_directory
         self.dump_label = "latency-1000000"
         self.fields = fields(disk="data0")

@@ -64,7 +64,7 @@ def version_of(path: Path) -> int:
 def test_an_older_history_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history.write(path, [row(0)], [last()])
     assert version_of(path) == len(history.MIGRATIONS)
-    more = (*history.MIGRATIONS, "CREATE TABLE runs (id INTEGER PRIMARY KEY)", "ALTER TABLE runs ADD COLUMN name TEXT")
+    more = (*history.MIGRATIONS, "CREATE TABLE later (id INTEGER PRIMARY KEY)", "ALTER TABLE later ADD name TEXT")
     monkeypatch.setattr(history, "MIGRATIONS", more)
     assert history.write(path, [row(1)], [last()]) == ""
     assert version_of(path) == len(more)
@@ -77,7 +77,7 @@ def test_a_migration_that_fails_leaves_nothing_half_done(path: Path, monkeypatch
     connection = sqlite3.connect(path)
     with monkeypatch.context() as patch:
         patch.setattr(
-            history, "MIGRATIONS", (*history.MIGRATIONS, "CREATE TABLE runs (id INTEGER); CREATE TABLE runs (x)")
+            history, "MIGRATIONS", (*history.MIGRATIONS, "CREATE TABLE later (id INTEGER); CREATE TABLE later (x)")
         )
         with pytest.raises(sqlite3.OperationalError):
             history.migrate(connection)
