@@ -11,7 +11,7 @@ Key = tuple[str, str]
 def open_books(config: Config, old: Ledger | None = None) -> Ledger:
     """A ledger for the configuration; accounts that are in both go on with their totals and counts."""
     old = old or Ledger()
-    ledger = Ledger(workers_running=old.workers_running, workers_abandoned=old.workers_abandoned)
+    ledger = Ledger(workers_running=old.workers_running, workers_abandoned=old.workers_abandoned, web=old.web)
     # A name given to another device must not hand it the serial number and the mismatches of the one before,
     # nor an account on which that one's last run is still to be booked.
     kept = {disk.name for disk in config.disks if disk.name in old.disks and old.disks[disk.name].path == disk.path}

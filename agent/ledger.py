@@ -4,6 +4,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
+from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Mismatch, StatsPage
 
@@ -144,3 +145,4 @@ class Ledger:
     last_reload_unix: float = field(default_factory=time.time)
     workers_running: int = 0
     workers_abandoned: int = 0
+    web: WebAccount = field(default_factory=WebAccount)

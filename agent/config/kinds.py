@@ -12,6 +12,10 @@ LABEL: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 GLOB: Final = re.compile(r"[A-Za-z0-9_.:*?\[\]!-]{1,64}", re.ASCII)
 ADDRESS: Final = re.compile(r"(?P<host>|[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):(?P<port>[0-9]{1,5})", re.ASCII)
 
+HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+
+FLAGS: Final[Mapping[str, bool]] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
 # The disk's own footer, the blocks of direct I/O and a block of every probe have to find room.
 SMALLEST_FILE: Final = 1 << 20
 LARGEST_FILE: Final = 1 << 50
@@ -89,6 +93,27 @@ def read_interval_s(text: str) -> float:
     return interval_us / SECOND_US
 
 
+def read_flag(text: str) -> bool:
+    if text not in FLAGS:
+        raise ValueError(f"{quoted(text)} is not a flag: true or false")
+    return FLAGS[text]
+
+
+def read_host_name(text: str) -> str:
+    if not HOST_NAME.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not the name of a host, such as disks.example.org")
+    return text.lower()
+
+
+def choice(*values: str) -> Kind:
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"{quoted(text)} is not one of {', '.join(values)}")
+        return text
+
+    return Kind(read, {"enum": list(values)})
+
+
 def whole(least: int, most: int) -> Kind:
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
@@ -108,3 +133,5 @@ FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
+FLAG: Final = Kind(read_flag, {"enum": [True, False, 0, 1, "yes", "no"]})
+HOST: Final = Kind(read_host_name, {"type": "string", "pattern": f"^{HOST_NAME.pattern}$"})

@@ -15,21 +15,57 @@ PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrep
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
 
 
-def key(text: str, kind: Kind | None = None) -> Meta:
-    """Describe a key of the configuration file; one without a kind has a structure, which `sections` reads."""
-    return Meta(description=text, extra={"kind": kind})
+def key(text: str, kind: Kind | None = None, *, takes_one: bool = False) -> Meta:
+    """Describe a key of the configuration file; one without a kind has a structure, which `sections` reads.
+
+    With `takes_one` a list of one value may be written as that value.
+    """
+    return Meta(description=text, extra={"kind": kind, "takes_one": takes_one})
+
+
+class WebSettings(msgspec.Struct, frozen=True):
+    """Who may ask the agent what."""
+
+    config_file: Annotated[
+        str,
+        key("Web configuration in the format of Prometheus' exporters: TLS, passwords, headers.", kinds.DIRECTORY),
+    ] = ""
+    open_paths: Annotated[
+        tuple[str, ...],
+        key(
+            "Paths that ask for neither password nor client certificate: for a load balancer or kubelet.",
+            kinds.choice("/-/healthy", "/-/ready"),
+        ),
+    ] = ()
+    enable_lifecycle: Annotated[
+        bool, key("Whether POST /-/reload re-reads the configuration; SIGHUP always does.", kinds.FLAG)
+    ] = True
+    host_names: Annotated[
+        tuple[str, ...],
+        key(
+            "Names, beside addresses and the host's own, by which browsers may reach what changes something.",
+            kinds.HOST,
+        ),
+    ] = ()
 
 
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
-    listen: Annotated[str, key("Address that serves /metrics; :port is every address of the host.", kinds.LISTEN)] = (
-        "127.0.0.1:9942"
-    )
+    listen: Annotated[
+        tuple[str, ...],
+        key(
+            "Address that serves /metrics, or a list of them; :port is every address of the host. "
+            "Sockets from systemd take their place.",
+            kinds.LISTEN,
+            takes_one=True,
+        ),
+    ] = ("127.0.0.1:9942",)
     state_directory: Annotated[
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
+    web: Annotated[WebSettings, key("Who may ask the agent what: a mapping, see `web`.")] = WebSettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):
@@ -123,6 +159,7 @@ class ConfigKey(msgspec.Struct, frozen=True):
     text: str
     kind: Kind | None
     is_list: bool
+    takes_one: bool
     default: Any
     """msgspec.NODEFAULT when the file has to give it."""
 
@@ -136,7 +173,7 @@ def keys_of(settings: type[msgspec.Struct]) -> tuple[ConfigKey, ...]:
     keys = []
     for field in msgspec.structs.fields(settings):
         for meta in getattr(field.type, "__metadata__", ()):
-            text, kind = meta.description, meta.extra["kind"]
+            text, kind, takes_one = meta.description, meta.extra["kind"], meta.extra["takes_one"]
             is_list = get_origin(getattr(field.type, "__origin__", None)) is tuple
-            keys.append(ConfigKey(field.encode_name, field.name, text, kind, is_list, field.default))
+            keys.append(ConfigKey(field.encode_name, field.name, text, kind, is_list, takes_one, field.default))
     return tuple(keys)
