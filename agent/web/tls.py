@@ -44,6 +44,8 @@ CURVES: Final[Mapping[str, str]] = {
 HAS_MANY_CURVES: Final = hasattr(ssl.SSLContext, "set_groups")  # from Python 3.15 on
 
 ALL_BUT_ANONYMOUS: Final = "DEFAULT:!aNULL"
+# The last is what a key of another kind comes out as: an RSA certificate and an EC key.
+MISMATCHES: Final = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 SAN_KINDS: Final = {"DNS", "email", "IP Address", "URI"}
 
 
@@ -145,7 +147,7 @@ def no_passphrase() -> str:
 
 
 def told(error: ssl.SSLError) -> BadTls:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in MISMATCHES:
         return BadTls("key", "does not belong to the certificate")
     if error.reason and error.reason.startswith("EE_KEY_TOO_SMALL"):
         return BadTls("cert", "has a key that is too short: 2048 bits of RSA are the least")

@@ -192,7 +192,7 @@ class Reader:
 
     def _told(self, section: Section, error: BadTls) -> str:
         name = f"{error.key}_file"
-        return f"{quoted(section.text(name) or '')} {error.reason}" if name in section.entries else error.reason
+        return f"{section.text(name)} {error.reason}" if name in section.entries else error.reason
 
     def _pem(self, section: Section, name: str) -> bytes:
         """Return a certificate or key, inline or out of its file; nothing where there is none, or with a report."""
@@ -216,11 +216,11 @@ class Reader:
                 content = file.read(MAX_PEM_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            section.refuse(in_file, f"{quoted(path)} cannot be read: {reason}")
+            section.refuse(in_file, f"{path} cannot be read: {reason}")
             return b""
         if not content or len(content) > MAX_PEM_BYTES:
             what = "is empty" if not content else f"is longer than {MAX_PEM_BYTES} bytes"
-            section.refuse(in_file, f"{quoted(path)} {what}")
+            section.refuse(in_file, f"{path} {what}")
             return b""
         return content
 
