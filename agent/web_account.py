@@ -15,6 +15,7 @@ class Refusal(enum.StrEnum):
     PASSWORD = "password"
     RATE = "rate"
     BUSY = "busy"
+    MALFORMED = "malformed"  # no HTTP
     HEADER = "header"
     BODY = "body"
     CROSS_SITE = "cross_site"  # another site's page, in somebody's browser

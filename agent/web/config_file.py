@@ -17,6 +17,7 @@ from iovigil.agent.web_account import WebAccount
 LOAD_S: Final = 10.0
 LOOK_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 0.1
+PATIENCE_S: Final = 0.5
 
 T = TypeVar("T")
 Marks = dict[str, tuple[int, ...] | None]
@@ -33,6 +34,7 @@ class WebConfigFile:
         self._config = OPEN
         self._marks: Marks = {}
         self._looked_s = float("-inf")
+        self._look_began_s = float("-inf")
         self._looking: asyncio.Task[None] | None = None
         self._is_hung = False  # a thread has not come back: no second one is sent after it
 
@@ -56,7 +58,11 @@ class WebConfigFile:
             return self._config
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look(), name="web configuration")
-        await asyncio.shield(self._looking)
+            self._look_began_s = time.monotonic()
+        # A file that hangs delays those who come in the first moment, and nobody after them.
+        patience_s = self._look_began_s + PATIENCE_S - time.monotonic()
+        if patience_s > 0:
+            await asyncio.wait([self._looking], timeout=patience_s)
         return self._config
 
     async def _look(self) -> None:

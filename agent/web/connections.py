@@ -220,6 +220,8 @@ class Connections:
             self._all[connection] = None
             self._count()
             connection.opening = loop.create_task(self._open(connection, taken), name="open")
+            # Without waiting sock_accept takes all that is there: those that are open already must have their turn.
+            await asyncio.sleep(0)
 
     def _tell(self, error: OSError) -> None:
         if not self._cannot_accept:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from iovigil.agent.config import WebSettings
@@ -105,7 +106,7 @@ class Gate:
             self._account_of().refuse(refused.reason)
             response: web.StreamResponse = text(str(refused), refused.status)
             response.headers.update(refused.headers)
-            if refused.reason is Refusal.BODY:
+            if refused.reason in (Refusal.BODY, Refusal.MALFORMED, Refusal.SLOW):
                 response.force_close()
         else:
             response = await handler(request)
@@ -167,6 +168,8 @@ async def read_body(request: web.Request) -> None:
             await request.read()
     except TimeoutError:
         raise TurnedDown(Refusal.SLOW, 408, f"the body took longer than {BODY_S:g} s") from None
+    except (OSError, web.RequestPayloadError, HttpProcessingError):
+        raise TurnedDown(Refusal.MALFORMED, 400, "the body is malformed, or ended too early") from None
     except web.HTTPRequestEntityTooLarge:
         raise TurnedDown(Refusal.BODY, 413, f"a request's body may have {MAX_BODY_BYTES} bytes") from None
 

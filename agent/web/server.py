@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from iovigil.agent import metrics
@@ -19,6 +20,7 @@ from iovigil.agent.web import landing, listen
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.connections import KEEPALIVE_S, Connections
 from iovigil.agent.web.gate import MAX_BODY_BYTES, Gate, text
+from iovigil.agent.web_account import Refusal, WebAccount
 
 TICK_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 2.0
@@ -73,6 +75,7 @@ class Server:
         runner = web.AppRunner(
             self._application(),
             access_log=None,
+            logger=self._protocol_log(),
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGER_S,
             max_line_size=MAX_LINE_BYTES,
@@ -117,6 +120,15 @@ class Server:
             await asyncio.wait_for(runner.cleanup(), STOP_LIMIT_S)
         except TimeoutError:
             log.warning("web: requests still running at stop were cut off")
+
+    def _protocol_log(self) -> logging.Logger:
+        """What aiohttp logs to: a traceback for every request that is no HTTP, with which anybody could fill the log.
+
+        What goes wrong in our own handlers is caught, and logged, before aiohttp sees it.
+        """
+        protocol = logging.Logger("iovigil.agent.web.protocol", logging.ERROR)
+        protocol.addHandler(Tally(lambda: self._ledger_of().web))
+        return protocol
 
     def _application(self) -> web.Application:
         @web.middleware
@@ -167,6 +179,20 @@ class Server:
         if problems:
             return text("\n".join(problems), status=400)
         return text("configuration reloaded")
+
+
+class Tally(logging.Handler):
+    """Counts what it is told as malformed requests."""
+
+    def __init__(self, account_of: Callable[[], WebAccount]) -> None:
+        super().__init__()
+        self._account_of = account_of
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            self._account_of().refuse(Refusal.MALFORMED)
+        else:
+            log.error("web: %s", record.getMessage(), exc_info=record.exc_info)
 
 
 def header(request: web.Request, name: str) -> str:

@@ -1,5 +1,6 @@
 """The web configuration: the file format that all exporters of Prometheus share, with their TLS, users and headers."""
 
+import difflib
 import os
 import posixpath
 import re
@@ -322,7 +323,9 @@ def read_several(section: Section, name: str, of: Collection[str]) -> list[str]:
     texts = section.texts(name)
     for index, (line, text) in enumerate(texts):
         if text not in of:
-            section.report.add(line, f"{section.key(name)}[{index}]", f"{quoted(text)} is not one of {', '.join(of)}")
+            near = difflib.get_close_matches(text, of, n=1)
+            allowed = f"not known here; did you mean {near[0]}?" if near else f"not one of {', '.join(of)}"
+            section.report.add(line, f"{section.key(name)}[{index}]", f"{quoted(text)} is {allowed}")
     return [text for _, text in texts if text in of]
 
 
