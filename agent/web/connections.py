@@ -230,10 +230,11 @@ class Connections:
 
     async def _open(self, connection: Connection, taken: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        is_open = False
+        is_handed_over = is_open = False
         try:
             connection.config = config = await self._config()
             limit_s = HANDSHAKE_S if config.context is not None else None
+            is_handed_over = True
             await loop.connect_accepted_socket(
                 lambda: connection, taken, ssl=config.context, ssl_handshake_timeout=limit_s
             )
@@ -246,8 +247,9 @@ class Connections:
             pass  # the client has gone
         finally:
             connection.opening = None
+            if not is_handed_over:
+                taken.close()  # otherwise asyncio does, which may still wait for it to become readable
             if not is_open:
-                taken.close()
                 self.forget(connection, None)
 
     def _make_room(self) -> bool:

@@ -71,6 +71,7 @@ class Gate:
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """To be called when an answer is about to go out."""
+        response.headers[hdrs.SERVER] = "iovigil"
         connection = self._connection(request)
         if connection is not None and connection.serving_under is not None:
             response.headers.update(connection.serving_under.headers)

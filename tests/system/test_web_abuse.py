@@ -217,6 +217,16 @@ def test_ten_thousand_malformed_requests_leave_nothing_behind(agent: WebAgent) -
     assert agent.log.stat().st_size < 64 * 1024, "nobody can fill the log"
 
 
+def test_an_agent_without_descriptors_takes_up_again_when_there_are_some(tmp_path: Path) -> None:
+    with web_agent(tmp_path, None, through=("prlimit", "--nofile=48")) as agent:
+        clients = [connect(agent) for _ in range(60)]
+        agent.wait_for_line("web: no connection can be accepted: Too many open files")
+        for client in clients:
+            client.close()
+        wait_until(lambda: agent.curl("/-/healthy", scheme="http").status == 200, "it accepts again")
+        assert agent.log.read_text().count("no connection can be accepted") == 1
+
+
 def test_a_flood_of_wrong_passwords_does_not_slow_who_has_the_right_one(tmp_path: Path) -> None:
     import bcrypt
 

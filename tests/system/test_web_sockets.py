@@ -31,7 +31,7 @@ def test_the_command_line_has_several_addresses_and_the_web_configuration(tmp_pa
     first, second = free_port(), free_port()
     (tmp_path / "agent.yml").write_text(AGENT_CONFIG.format(port=1, directory=tmp_path, web="{}"))
     (tmp_path / "web.yml").write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
-    command = [
+    command: list[str | Path] = [
         *(IOVIGIL, "agent", "--config", tmp_path / "agent.yml", "--web.config.file", tmp_path / "web.yml"),
         *("--listen", f"127.0.0.1:{first}", "--listen", f"127.0.0.1:{second}"),
     ]
@@ -46,7 +46,7 @@ def test_sockets_of_systemd_take_the_place_of_the_addresses(tmp_path: Path) -> N
     """systemd-socket-activate starts the agent with the first connection: none is refused meanwhile."""
     port, unix = free_port(), tmp_path / "http.socket"
     (tmp_path / "agent.yml").write_text(AGENT_CONFIG.format(port=free_port(), directory=tmp_path, web="{}"))
-    command = [
+    command: list[str | Path] = [
         *(*ACTIVATE, "-l", f"127.0.0.1:{port}", "-l", unix, "--fdname=tcp:unix"),
         *(IOVIGIL, "agent", "--config", tmp_path / "agent.yml"),
     ]
@@ -74,7 +74,7 @@ def test_sockets_of_systemd_take_the_place_of_the_addresses(tmp_path: Path) -> N
 def test_a_socket_for_datagrams_is_refused(tmp_path: Path) -> None:
     (tmp_path / "agent.yml").write_text(AGENT_CONFIG.format(port=free_port(), directory=tmp_path, web="{}"))
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         *(*ACTIVATE, "-d", "-l", f"127.0.0.1:{port}"),
         *(IOVIGIL, "agent", "--config", tmp_path / "agent.yml"),
     ]

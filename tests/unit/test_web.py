@@ -404,6 +404,31 @@ def test_a_connection_that_is_served_gives_way_to_none(monkeypatch: pytest.Monke
     asyncio.run(asyncio.wait_for(main(), 20))
 
 
+def test_requests_beyond_what_can_be_served_at_a_time_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "MAX_IN_FLIGHT", 1)
+    agent, is_asked, may_end = Agent(), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> list[str]:
+        is_asked.set()
+        await may_end.wait()
+        return []
+
+    agent.reload = wait  # type: ignore[method-assign]
+
+    async def client(ask: Ask) -> None:
+        first = asyncio.ensure_future(ask("/-/reload", "POST"))
+        await is_asked.wait()
+        answer = await ask("/metrics")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert (await ask("/-/healthy")).status == 200
+        may_end.set()
+        assert (await first).status == 200
+        assert (await ask("/metrics")).status == 200
+
+    served(agent, client)
+    assert agent.ledger.web.refusals[Refusal.BUSY] == 1
+
+
 def test_an_ipv6_address_is_spelt_as_in_a_url() -> None:
     async def main() -> str:
         server = Agent().server()

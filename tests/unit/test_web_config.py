@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from iovigil.agent.config import ConfigError, WebSettings
-from iovigil.agent.web import config_file, web_config
+from iovigil.agent.web import config_file, tls
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.web_config import Refused, duration_s, load
 from iovigil.agent.web_account import WebAccount
@@ -89,13 +89,13 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path:
 @pytest.mark.requires_openssl
 def test_all_cipher_suites_are_known_to_openssl(tmp_path: Path) -> None:
     make_pair(tmp_path)
-    suites = ", ".join(web_config.CIPHERS)
+    suites = ", ".join(tls.CIPHERS)
     (tmp_path / "web.yml").write_text(
         f"tls_server_config: {{cert_file: a.pem, key_file: a.key, cipher_suites: [{suites}]}}\n"
     )
     context = load(str(tmp_path / "web.yml")).context
     assert context is not None
-    assert {cipher["name"] for cipher in context.get_ciphers()} >= set(filter(None, web_config.CIPHERS.values()))
+    assert {cipher["name"] for cipher in context.get_ciphers()} >= set(filter(None, tls.CIPHERS.values()))
 
 
 def test_the_example_in_the_repository_is_right(tmp_path: Path) -> None:
