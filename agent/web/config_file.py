@@ -39,12 +39,12 @@ class WebConfigFile:
         self._is_hung = False  # a thread has not come back: no second one is sent after it
 
     async def adopt(self, settings: WebSettings) -> None:
-        """Go by this file from now on. Raises ConfigError, and goes on as before."""
-        if settings == self._settings:
-            return
+        """Read this file now, and go by it from now on. Raises ConfigError, and goes on as before."""
         if not settings.config_file:
             self._settings, self._config, self._marks = settings, OPEN, {}
             return
+        if self._is_hung:
+            raise ConfigError([Problem(settings.config_file, 0, "", "not read: the one before still does not answer")])
         marks, outcome = await self._read(settings, LOAD_S)
         if isinstance(outcome, ConfigError):
             raise outcome

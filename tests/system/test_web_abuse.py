@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from processes import wait_until
 from scraping import get
-from web_agent import WebAgent, web_agent
+from web_agent import WebAgent, make_ca, make_certificate, web_agent
 
 GIB = 1 << 30
 DRIPPING = 200
@@ -95,6 +95,26 @@ def test_clients_that_drip_bytes_do_not_slow_a_scrape(agent: WebAgent) -> None:
     assert descriptors(agent) - before < 140
     assert agent.metric('iovigil_web_refusals_total{reason="full"}', scheme="http") > 0
     wait_until(lambda: descriptors(agent) <= before + 2, "their descriptors are given back", 20)
+
+
+@pytest.mark.requires_openssl
+@pytest.mark.requires_curl
+def test_handshakes_that_never_begin_do_not_keep_out_a_scrape(tmp_path: Path) -> None:
+    make_ca(tmp_path)
+    make_certificate(tmp_path, "server", "DNS:localhost,IP:127.0.0.1")
+    with web_agent(tmp_path, "tls_server_config: {cert_file: server.pem, key_file: server.key}\n") as agent:
+        before = descriptors(agent)
+        silent = [connect(agent) for _ in range(DRIPPING)]
+        for number, client in enumerate(silent):
+            client.sendall(b"\x16\x03\x01\x02\x00\x01"[: number % 7])
+        for _ in range(5):
+            started_s = time.perf_counter()
+            assert agent.curl("/metrics").status == 200
+            assert time.perf_counter() - started_s < 2 * SCRAPE_LIMIT_S
+        wait_until(lambda: descriptors(agent) <= before + 2, "they have been hung up on", 20)
+        for client in silent:
+            client.close()
+        assert agent.metric('iovigil_web_refusals_total{reason="slow"}') >= 100
 
 
 @pytest.mark.slow

@@ -209,6 +209,17 @@ def test_the_agent_does_not_start_on_a_broken_web_configuration(directory: Path)
         pass
 
 
+def test_a_reload_reads_the_web_configuration_too(agent: WebAgent) -> None:
+    agent.write_web_config("tls_server_config: {cert_file: gone.pem, key_file: server.key}\n")
+    os.kill(agent.pid, signal.SIGHUP)
+    agent.wait_for_line("gone.pem cannot be read: No such file or directory")
+    agent.wait_for_line("configuration refused, the old one stays in force")
+    agent.write_web_config(WITH_TLS)
+    os.kill(agent.pid, signal.SIGHUP)
+    agent.wait_for_line("configuration reloaded: same disks and probes")
+    assert agent.metric("iovigil_web_config_last_reload_successful") == 1
+
+
 def test_a_reload_to_a_broken_web_configuration_is_refused(agent: WebAgent) -> None:
     config = agent.directory / "agent.yml"
     (agent.directory / "broken.yml").write_text("tls_server_config: {cert_file: gone.pem, key_file: gone.key}\n")
