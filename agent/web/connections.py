@@ -199,6 +199,8 @@ class Connections:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in [each for each in self._all if each.state is State.OPENING]:
+            self.forget(connection, None)  # a task that never began does not do it
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

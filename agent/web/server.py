@@ -117,7 +117,7 @@ class Server:
         await self._connections.stop()
         listen.close(self._listeners)
         try:
-            await asyncio.wait_for(runner.cleanup(), STOP_LIMIT_S)
+            await asyncio.wait_for(shut_down(runner), STOP_LIMIT_S)
         except TimeoutError:
             log.warning("web: requests still running at stop were cut off")
 
@@ -179,6 +179,13 @@ class Server:
         if problems:
             return text("\n".join(problems), status=400)
         return text("configuration reloaded")
+
+
+async def shut_down(runner: web.AppRunner) -> None:
+    if runner.server is not None and not hasattr(runner.server, "pre_shutdown"):
+        # Before 3.9 aiohttp left that to its sites, of which there are none here.
+        await runner.server.shutdown(STOP_LIMIT_S)
+    await runner.cleanup()
 
 
 class Tally(logging.Handler):
