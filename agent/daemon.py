@@ -32,7 +32,7 @@ from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
 from iovigil.agent.run_record import record_of
 from iovigil.agent.supervisor import Supervisor
-from iovigil.agent.web import Server
+from iovigil.agent.web import Server, listen
 from iovigil.agent.worker import LAUNCHER
 
 log = logging.getLogger(__name__)
@@ -112,9 +112,9 @@ class Daemon:
         on_serving: Callable[[str], None] = lambda _: None,
         on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
-        """Live until `stop` or a signal. Raises CannotServe.
+        """Live until `stop` or a signal. Raises CannotServe, and ConfigError for the web configuration.
 
-        `on_serving` gets the address, `on_stopping` is called when the end begins.
+        `on_serving` gets the URL, `on_stopping` is called when the end begins.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,8 +137,8 @@ class Daemon:
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
             self._notifier.ready()
-            on_serving(self.server.address)
-            log.info("serving http://%s: %s", self.server.address, self._summary())
+            on_serving(self.server.urls[0])
+            log.info("serving %s: %s", " ".join(self.server.urls), self._summary())
             async with contextlib.AsyncExitStack() as stack:
                 hotplug = Hotplug(self._plugged.set)
                 hotplug.start()
@@ -203,7 +203,10 @@ class Daemon:
 
     async def _serve(self) -> None:
         try:
-            await self.server.start(self._config.agent.listen)
+            inherited = listen.inherited()
+            if inherited:
+                log.info("listening on systemd's sockets: agent.listen is not used")
+            await self.server.start(self._config.agent.listen, self._config.agent.web, inherited)
         except (OSError, ValueError) as error:
             text = error.strerror if isinstance(error, OSError) else str(error)
             raise CannotServe(text) from None
@@ -237,6 +240,10 @@ class Daemon:
                 log.exception("reading the configuration failed: please report")
                 return self._refuse([Problem(self._config.source, 0, "", f"not read: {error}")])
             else:
+                try:
+                    await self.server.adopt(config.agent.web)
+                except ConfigError as error:
+                    return self._refuse(error.problems)
                 selected = await self._roster.look(config)
                 if selected is None:  # as before, until the look that comes
                     selected = self._config.disks[len(self._written.disks) :] if config.selectors else ()

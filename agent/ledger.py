@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from iovigil.agent.config import ScrubSettings
 from iovigil.agent.start_delay import StartDelays
+from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Mismatch, StatsPage
 
@@ -173,3 +174,4 @@ class Ledger:
     start_delays: StartDelays = field(default_factory=StartDelays)
     is_blackout: bool = False
     is_backing_off: bool = False
+    web: WebAccount = field(default_factory=WebAccount)

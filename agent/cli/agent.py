@@ -36,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--embedded", action="store_true", help="use a built-in configuration: two probes on one scratch file"
     )
     parser.add_argument("--state-directory", metavar="DIR", help="in place of agent.state_directory")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="in place of agent.listen")
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", action="append", help="in place of agent.listen; may be given several times"
+    )
+    parser.add_argument(
+        "--web.config.file", metavar="FILE", dest="web_config_file", help="in place of agent.web.config_file"
+    )
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="least important messages (%(default)s)")
 
 
@@ -63,19 +68,22 @@ def loader(args: argparse.Namespace) -> Callable[[], Config]:
         if args.state_directory:
             given["state_directory"] = str(Path(args.state_directory).absolute())
         if args.listen:
-            given["listen"] = args.listen
+            given["listen"] = tuple(args.listen)
         directory = given.get("state_directory", str(EMBEDDED_STATE.absolute()))
         config = embedded(directory) if args.embedded else load(args.config)
+        if args.web_config_file:
+            web_file = str(Path(args.web_config_file).absolute())
+            given["web"] = msgspec.structs.replace(config.agent.web, config_file=web_file)
         return msgspec.structs.replace(config, agent=msgspec.structs.replace(config.agent, **given))
 
     return read
 
 
-def announce(address: str) -> None:
+def announce(url: str) -> None:
     if journal.is_connected(sys.stdout.fileno()):
         return  # the log says it there
     # One write: an unbuffered print would let a log line in before the end of its own.
-    sys.stdout.write(f"iovigil is running: http://{address}/metrics\n")
+    sys.stdout.write(f"iovigil is running: {url}/metrics\n")
     sys.stdout.flush()
 
 

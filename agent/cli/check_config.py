@@ -28,6 +28,8 @@ from iovigil.agent.disks import candidates, inventory, selection
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.host import host_id
 from iovigil.agent.pressure import PressureUnknown
+from iovigil.agent.web import web_config
+from iovigil.agent.web.web_config import WebConfig
 from iovigil.agent.windows import Windows, reference_halves
 from iovigil.engines.options import SECOND_US, JobOptions
 from iovigil.engines.quantities import spell_size, spell_time
@@ -51,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
         written = config.load(args.file)
         if problems := selections.conflicts(written):
             raise ConfigError(problems)
+        web = web_config.load(written.agent.web.config_file) if written.agent.web.config_file else web_config.OPEN
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
@@ -62,6 +65,8 @@ def main(args: argparse.Namespace) -> int:
     show(loaded, console, now_unix=time.time(), host=host_id(), verdicts=verdicts)
     for warning in selections.warnings(loaded, choices):
         say(console, textwrap.fill(f"warning: {warning}", console.width, **UNBROKEN))
+    for remark in access(loaded, web):
+        say(console, textwrap.fill(remark, console.width, **UNBROKEN))
     return 0
 
 
@@ -81,7 +86,8 @@ def show(
 ) -> None:
     """Print what the agent on `host` would do; `root` is where /proc and /sys are, `verdicts` what the guard says."""
     say(console, f"{loaded.source} is right: {count(loaded.disks, 'disk')}, {count(loaded.probes, 'probe')}")
-    say(console, f"Metrics on {loaded.agent.listen}, at most {loaded.agent.max_workers} runs at the same time\n")
+    addresses = ", ".join(loaded.agent.listen)
+    say(console, f"Metrics on {addresses}, at most {loaded.agent.max_workers} runs at the same time\n")
     console.print(disks_table(loaded, console, root))
     for name, verdict in (verdicts or {}).items():
         say(console, textwrap.fill(f"{name}: {verdict}", console.width, subsequent_indent="    ", **UNBROKEN))
@@ -98,6 +104,26 @@ def show(
         *holds(loaded, root),
     ):
         say(console, textwrap.fill(f"warning: {warning}", console.width, **UNBROKEN))
+
+
+def access(loaded: Config, web: WebConfig) -> Iterator[str]:
+    """Say who may ask the agent, and what is not as it seems."""
+    file = loaded.agent.web.config_file
+    if file:
+        demands = [
+            *(["a client certificate"] if web.needs_client else []),
+            *(["a password"] if web.users else []),
+        ]
+        protocol = "TLS" if web.context else "plain HTTP"
+        yield f"{file} is right: {protocol}, asks for {' and '.join(demands) or 'nothing'}"
+    for remark in web.remarks:
+        yield f"warning: {remark}"
+    if not file and not all(map(is_local, loaded.agent.listen)):
+        yield "warning: anybody who reaches agent.listen is served: see agent.web.config_file"
+
+
+def is_local(address: str) -> bool:
+    return address.startswith(("127.", "localhost:", "[::1]:"))
 
 
 def say(console: Console, text: str) -> None:

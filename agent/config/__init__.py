@@ -17,6 +17,7 @@ from iovigil.agent.config.model import (
     RegionSettings,
     ScrubSettings,
     SelectorSettings,
+    WebSettings,
     WindowSettings,
 )
 from iovigil.agent.config.problems import ConfigError, Problem
@@ -36,9 +37,11 @@ __all__ = [
     "RegionSettings",
     "ScrubSettings",
     "SelectorSettings",
+    "WebSettings",
     "WindowSettings",
     "load",
     "parse",
+    "text_of",
 ]
 
 MAX_FILE_BYTES: Final = 1 << 20
@@ -46,6 +49,11 @@ MAX_FILE_BYTES: Final = 1 << 20
 
 def load(path: str) -> Config:
     """Return the configuration in a file; raise ConfigError for all that can be wrong with it, or with the file."""
+    return parse(text_of(path), path)
+
+
+def text_of(path: str) -> str:
+    """Return the text of a configuration file; raise ConfigError where it cannot be read or is no text."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (the path is shown as it was given)
             content = file.read(MAX_FILE_BYTES + 1)
@@ -55,12 +63,11 @@ def load(path: str) -> Config:
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError([Problem(path, 0, "", f"is longer than {MAX_FILE_BYTES} bytes: this is no configuration")])
     try:
-        text = content.decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         reason = f"is not text: byte {content[error.start]:#04x} is not UTF-8"
         raise ConfigError([Problem(path, line, "", reason)]) from None
-    return parse(text, path)
 
 
 def parse(text: str, source: str) -> Config:

@@ -92,7 +92,7 @@ class Section:
         return as_text(self.report, self.key(name), entry.line, entry.node)
 
 
-def compose(text: str, report: Report) -> Section:
+def compose(text: str, report: Report, *, may_be_empty: bool = False) -> Section:
     """Return the document in `text` as a section; raise ConfigError when it is not YAML or not a mapping."""
     try:
         loader = Loader(text)
@@ -110,6 +110,8 @@ def compose(text: str, report: Report) -> Section:
         # PyYAML lets through what int() and chr() say of a directive or an escape.
         report.add(loader.line + 1, "", f"is not YAML: {error}")
         raise ConfigError(report.problems) from None
+    if root is None and may_be_empty:
+        return Section(report, "", 1, {})
     section = as_section(report, "", 1, root) if root is not None else None
     if section is None:
         if root is None:

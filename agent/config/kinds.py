@@ -15,6 +15,7 @@ LABEL: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 GLOB: Final = re.compile(r"[A-Za-z0-9_.:*?\[\]!-]{1,64}", re.ASCII)
 ADDRESS: Final = re.compile(r"(?P<host>|[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):(?P<port>[0-9]{1,5})", re.ASCII)
 
+HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 FIELD: Final = re.compile(r"\{([^{}]*)\}")
 TELLING_FIELDS: Final = ("serial", "wwn", "by_id", "by_path", "mount", "kernel")
 TEMPLATE_FIELDS: Final = (*TELLING_FIELDS, "model", "transport", "controller")
@@ -24,7 +25,6 @@ LONGEST_PATTERN: Final = 256
 SMALLEST_FILE: Final = 1 << 20
 LARGEST_FILE: Final = 1 << 50
 FILE_BLOCK: Final = 4096
-PROBE_KINDS: Final = ("job", "scrub")
 SMALLEST_SHARE: Final = 0.1
 SHORTEST_INTERVAL_US: Final = SECOND_US
 LONGEST_INTERVAL_US: Final = 366 * 86_400 * SECOND_US
@@ -154,12 +154,6 @@ def read_interval_s(text: str) -> float:
     return interval_us / SECOND_US
 
 
-def read_probe_kind(text: str) -> str:
-    if text not in PROBE_KINDS:
-        raise ValueError(f"{quoted(text)} is not one of {', '.join(PROBE_KINDS)}")
-    return text
-
-
 def read_share(text: str) -> float:
     match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%", text, re.ASCII)
     if match is None:
@@ -190,6 +184,21 @@ def read_time_of_day(text: str) -> str:
     return spell_time_of_day(parse_time_s(text))
 
 
+def read_host_name(text: str) -> str:
+    if not HOST_NAME.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not the name of a host, such as disks.example.org")
+    return text.lower()
+
+
+def choice(*values: str) -> Kind:
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"{quoted(text)} is not one of {', '.join(values)}")
+        return text
+
+    return Kind(read, {"enum": list(values)})
+
+
 def whole(least: int, most: int) -> Kind:
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
@@ -213,12 +222,13 @@ DEVICE_PATTERN: Final = Kind(read_device_pattern, {"type": "string", "pattern": 
 MOUNT_PATTERN: Final = Kind(read_mount_pattern, {"type": "string", "pattern": "^/"})
 ROTATIONAL: Final = Kind(read_rotational, {"enum": [True, False, 0, 1]})
 FILE_BELOW: Final = Kind(read_file_below, {"type": "string", "pattern": "^[^/]"})
-FLAG: Final = Kind(read_flag, {"type": "boolean"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
-PROBE_KIND: Final = Kind(read_probe_kind, {"enum": [*PROBE_KINDS]})
+PROBE_KIND: Final = choice("job", "scrub")
 SHARE: Final = Kind(read_share, {"type": "string", "examples": ["10%"]})
 ZONE: Final = Kind(read_zone, {"type": "string", "examples": ["Europe/Zurich", "UTC"]})
 DAYS: Final = Kind(read_days, {"type": "string", "examples": ["mon-fri", "sat,sun"]})
 TIME_OF_DAY: Final = Kind(read_time_of_day, {"type": "string", "examples": ["22:00"]})
 PERCENT: Final = whole(0, 100)
+FLAG: Final = Kind(read_flag, {"enum": [True, False, 0, 1, "yes", "no"]})
+HOST: Final = Kind(read_host_name, {"type": "string", "pattern": f"^{HOST_NAME.pattern}$"})

@@ -20,9 +20,38 @@ PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrep
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
 
 
-def key(text: str, kind: Kind | None = None) -> Meta:
-    """Describe a key of the configuration file; one without a kind has a structure, which `sections` reads."""
-    return Meta(description=text, extra={"kind": kind})
+def key(text: str, kind: Kind | None = None, *, takes_one: bool = False) -> Meta:
+    """Describe a key of the configuration file; one without a kind has a structure, which `sections` reads.
+
+    With `takes_one` a list of one value may be written as that value.
+    """
+    return Meta(description=text, extra={"kind": kind, "takes_one": takes_one})
+
+
+class WebSettings(msgspec.Struct, frozen=True):
+    """Who may ask the agent what."""
+
+    config_file: Annotated[
+        str,
+        key("Web configuration in the format of Prometheus' exporters: TLS, passwords, headers.", kinds.DIRECTORY),
+    ] = ""
+    open_paths: Annotated[
+        tuple[str, ...],
+        key(
+            "Paths that ask for neither password nor client certificate: for a load balancer or kubelet.",
+            kinds.choice("/-/healthy", "/-/ready"),
+        ),
+    ] = ()
+    enable_lifecycle: Annotated[
+        bool, key("Whether POST /-/reload re-reads the configuration; SIGHUP always does.", kinds.FLAG)
+    ] = True
+    host_names: Annotated[
+        tuple[str, ...],
+        key(
+            "Names, beside addresses and the host's own, by which browsers may reach what changes something.",
+            kinds.HOST,
+        ),
+    ] = ()
 
 
 class PressureSettings(msgspec.Struct, frozen=True):
@@ -71,9 +100,15 @@ class HistorySettings(msgspec.Struct, frozen=True):
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
-    listen: Annotated[str, key("Address that serves /metrics; :port is every address of the host.", kinds.LISTEN)] = (
-        "127.0.0.1:9942"
-    )
+    listen: Annotated[
+        tuple[str, ...],
+        key(
+            "Address that serves /metrics, or a list of them; :port is every address of the host. "
+            "Sockets from systemd take their place.",
+            kinds.LISTEN,
+            takes_one=True,
+        ),
+    ] = ("127.0.0.1:9942",)
     state_directory: Annotated[
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
@@ -93,6 +128,7 @@ class AgentSettings(msgspec.Struct, frozen=True):
     history: Annotated[
         HistorySettings, key("What is remembered of runs: a mapping, in which anything may be left out.")
     ] = HistorySettings()
+    web: Annotated[WebSettings, key("Who may ask the agent what: a mapping, see `web`.")] = WebSettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):
@@ -143,25 +179,31 @@ class DiskSettings(msgspec.Struct, frozen=True):
         return self.region.size - region.HEADER if self.region else self.size
 
 
+def fact(text: str, kind: Kind) -> Meta:
+    return key(text, kind, takes_one=True)
+
+
 class FactSettings(msgspec.Struct, frozen=True):
     """Patterns of what is known of a disk: `*`, `?` and `[a-z]`, in letters as they are. One pattern or a list of them,
     of which any may match; in those of paths `*` ends at a slash and `**` does not."""
 
-    by_id: Annotated[Patterns, key("Name of a link in /dev/disk/by-id.", kinds.FACT_PATTERN)] = ()
-    by_path: Annotated[Patterns, key("Name of a link in /dev/disk/by-path.", kinds.FACT_PATTERN)] = ()
+    by_id: Annotated[Patterns, fact("Name of a link in /dev/disk/by-id.", kinds.FACT_PATTERN)] = ()
+    by_path: Annotated[Patterns, fact("Name of a link in /dev/disk/by-path.", kinds.FACT_PATTERN)] = ()
     path: Annotated[
         Patterns,
-        key("Device, or any link to it; loop, zram, dm, md only by it or by transport.", kinds.DEVICE_PATTERN),
+        fact("Device, or any link to it; loop, zram, dm, md only by it or by transport.", kinds.DEVICE_PATTERN),
     ] = ()
-    wwn: Annotated[Patterns, key("World wide name, with or without 0x.", kinds.FACT_PATTERN)] = ()
-    serial: Annotated[Patterns, key("Serial number.", kinds.FACT_PATTERN)] = ()
-    model: Annotated[Patterns, key("Model.", kinds.FACT_PATTERN)] = ()
-    transport: Annotated[Patterns, key("sata, sas, nvme, usb, virtio, fc, iscsi, loop...", kinds.FACT_PATTERN)] = ()
-    controller: Annotated[Patterns, key("PCI address of the controller.", kinds.FACT_PATTERN)] = ()
-    rotational: Annotated[Patterns, key("true for hard disks, false for the rest.", kinds.ROTATIONAL)] = ()
-    mount: Annotated[Patterns, key("Mount point: with it filesystems are chosen, not disks.", kinds.MOUNT_PATTERN)] = ()
+    wwn: Annotated[Patterns, fact("World wide name, with or without 0x.", kinds.FACT_PATTERN)] = ()
+    serial: Annotated[Patterns, fact("Serial number.", kinds.FACT_PATTERN)] = ()
+    model: Annotated[Patterns, fact("Model.", kinds.FACT_PATTERN)] = ()
+    transport: Annotated[Patterns, fact("sata, sas, nvme, usb, virtio, fc, iscsi, loop...", kinds.FACT_PATTERN)] = ()
+    controller: Annotated[Patterns, fact("PCI address of the controller.", kinds.FACT_PATTERN)] = ()
+    rotational: Annotated[Patterns, fact("true for hard disks, false for the rest.", kinds.ROTATIONAL)] = ()
+    mount: Annotated[
+        Patterns, fact("Mount point: with it filesystems are chosen, not disks.", kinds.MOUNT_PATTERN)
+    ] = ()
     filesystem: Annotated[
-        Patterns, key("Type of the filesystem; network and memory filesystems only by it.", kinds.FACT_PATTERN)
+        Patterns, fact("Type of the filesystem; network and memory filesystems only by it.", kinds.FACT_PATTERN)
     ] = ()
 
     def given(self) -> Iterator[tuple[str, Patterns]]:
@@ -325,6 +367,7 @@ class ConfigKey(msgspec.Struct, frozen=True):
     text: str
     kind: Kind | None
     is_list: bool
+    takes_one: bool
     default: Any
     """msgspec.NODEFAULT when the file has to give it."""
 
@@ -338,7 +381,7 @@ def keys_of(settings: type[msgspec.Struct]) -> tuple[ConfigKey, ...]:
     keys = []
     for field in msgspec.structs.fields(settings):
         for meta in getattr(field.type, "__metadata__", ()):
-            text, kind = meta.description, meta.extra["kind"]
+            text, kind, takes_one = meta.description, meta.extra["kind"], meta.extra["takes_one"]
             is_list = get_origin(getattr(field.type, "__origin__", None)) is tuple
-            keys.append(ConfigKey(field.encode_name, field.name, text, kind, is_list, field.default))
+            keys.append(ConfigKey(field.encode_name, field.name, text, kind, is_list, takes_one, field.default))
     return tuple(keys)

@@ -15,6 +15,7 @@ from iovigil.agent.config.model import (
     ProbeSettings,
     RegionSettings,
     SelectorSettings,
+    WebSettings,
     WindowSettings,
     keys_of,
 )
@@ -88,6 +89,7 @@ def sections() -> Iterator[str]:
     yield "## The configuration file\n"
     for title, opening, settings in (
         ("agent", TOP_KEYS["agent"], AgentSettings),
+        ("web", "Of the agent. The web configuration file is described in [web.md](web.md).", WebSettings),
         ("pressure", "Of the agent.", PressureSettings),
         ("history", "Of the agent.", HistorySettings),
         ("disks", TOP_KEYS["disks"], DiskSettings),
@@ -111,6 +113,8 @@ def sections() -> Iterator[str]:
 
 def default_text(key: ConfigKey) -> str:
     default = key.default
+    if isinstance(default, bool):
+        return "true" if default else "false"
     if key.kind is kinds.INTERVAL:
         return spell_time(round(default * SECOND_US))
     return ", ".join(default) if isinstance(default, tuple) else str(default or "")

@@ -12,8 +12,6 @@ from iovigil.agent.config.model import (
     ConfigKey,
     DiskSettings,
     FactSettings,
-    HistorySettings,
-    PressureSettings,
     ProbeSettings,
     RegionSettings,
     SelectorSettings,
@@ -21,7 +19,7 @@ from iovigil.agent.config.model import (
     keys_of,
 )
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
-from iovigil.agent.config.sections import TOP_KEYS
+from iovigil.agent.config.sections import AGENT_PARTS, TOP_KEYS
 from iovigil.engines.compounds import notation_of
 from iovigil.engines.options import SPECS, OptionSpec, PerDirection
 from iovigil.engines.spelling import ALIASES, FLAGS, UNIT_PARSERS, VALUE_ALIASES
@@ -30,7 +28,7 @@ Schema = Mapping[str, Any]
 
 
 def build() -> Schema:
-    agent = settings(AgentSettings, {"pressure": settings(PressureSettings), "history": settings(HistorySettings)})
+    agent = settings(AgentSettings, {name: settings(part) for name, part in AGENT_PARTS.items()})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "iovigil configuration, version 1",
@@ -72,7 +70,8 @@ def settings(of: type[msgspec.Struct], structures: Schema | None = None) -> Sche
 def value(key: ConfigKey, structures: Schema) -> Schema:
     described: dict[str, Any] = {"description": key.text}
     schema = key.kind.schema if key.kind else structures[key.name]
-    described |= {"type": "array", "minItems": 1, "items": schema} if key.is_list else schema
+    several = {"type": "array", "minItems": 1, "items": schema}
+    described |= ({"anyOf": [schema, several]} if key.takes_one else several) if key.is_list else schema
     if key.kind and not key.is_required and key.default:
         described["default"] = key.default
     return described
@@ -95,13 +94,7 @@ def selector() -> Schema:
 
 
 def facts() -> Schema:
-    """Describe patterns of facts, each alone or in a list."""
-    properties = {}
-    for key in keys_of(FactSettings):
-        schema = key.kind.schema if key.kind else {}
-        listed = {"type": "array", "minItems": 1, "items": schema}
-        properties[key.name] = {"description": key.text, "anyOf": [schema, listed]}
-    return {**mapping(properties), "minProperties": 1}
+    return {**settings(FactSettings), "minProperties": 1}
 
 
 def job() -> Schema:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from yaml.nodes import Node, SequenceNode
@@ -20,6 +20,7 @@ from iovigil.agent.config.model import (
     ProbeSettings,
     RegionSettings,
     SelectorSettings,
+    WebSettings,
     WindowSettings,
     keys_of,
 )
@@ -27,11 +28,19 @@ from iovigil.agent.config.rules import Located
 from iovigil.engines.options import JobOptions, OptionError
 from iovigil.engines.spelling import canonical, parse_option
 
+S = TypeVar("S", bound=msgspec.Struct)
+
 TOP_KEYS: Final[Mapping[str, str]] = {
     "agent": "The agent itself; may be left out.",
     "disks": "What is watched: a list.",
     "probes": "What runs on the disks, and when: each probe under its name.",
 }
+AGENT_PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "web": WebSettings,
+    "pressure": PressureSettings,
+    "history": HistorySettings,
+}
+"""The mappings in `agent`."""
 
 
 def read_agent(root: Section) -> AgentSettings:
@@ -39,21 +48,18 @@ def read_agent(root: Section) -> AgentSettings:
     if section is None:
         return AgentSettings()
     values = read_keys(section, AgentSettings)
-    if "pressure" in section.entries:
-        values["pressure"] = read_pressure(section)
-    history = section.section("history") if "history" in section.entries else None
-    if history is not None:
-        values["history"] = HistorySettings(**read_keys(history, HistorySettings))
+    for name, part in AGENT_PARTS.items():
+        if (settings := read_part(section, name, part)) is not None:
+            values[name] = settings
+    if isinstance(pressure := values.get("pressure"), PressureSettings):
+        rules.check_pressure(pressure, section.section("pressure") or section)
     return AgentSettings(**values)
 
 
-def read_pressure(agent: Section) -> PressureSettings | None:
-    section = agent.section("pressure")
-    if section is None:
-        return None
-    settings = PressureSettings(**read_keys(section, PressureSettings))
-    rules.check_pressure(settings, section)
-    return settings
+def read_part(section: Section, name: str, settings: type[S]) -> S | None:
+    """Return a mapping in a section, in which anything may be left out; None where it is not there."""
+    part = section.section(name) if name in section.entries else None
+    return settings(**read_keys(part, settings)) if part is not None else None
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:
@@ -99,19 +105,10 @@ def read_facts(entry: Section, name: str) -> FactSettings:
     section = entry.section(name)
     if section is None:
         return FactSettings()
-    keys = keys_of(FactSettings)
-    section.refuse_unknown([key.name for key in keys])
-    values: dict[str, tuple[Any, ...] | None] = {}
-    for key in keys:
-        if key.name not in section.entries:
-            continue
-        if isinstance(section.entries[key.name].node, SequenceNode):
-            values[key.field] = read_list(section, key)
-        elif (value := read_value(section, key)) is not None:
-            values[key.field] = (value,)
     if not section.entries:
-        entry.refuse(name, f"says nothing: give a pattern for one of {', '.join(key.name for key in keys)}")
-    return FactSettings(**{field: value for field, value in values.items() if value is not None})
+        names = ", ".join(key.name for key in keys_of(FactSettings))
+        entry.refuse(name, f"says nothing: give a pattern for one of {names}")
+    return FactSettings(**read_keys(section, FactSettings))
 
 
 def read_region(disk: Section) -> RegionSettings | None:
@@ -191,6 +188,9 @@ def read_value(section: Section, key: ConfigKey) -> Any:
 
 def read_list(section: Section, key: ConfigKey) -> tuple[Any, ...] | None:
     """Return the values of a list, None unless all are right and there is one."""
+    if key.takes_one and not isinstance(section.entries[key.name].node, SequenceNode):
+        value = read_value(section, key)
+        return None if value is None else (value,)
     values = []
     items = section.items(key.name)
     for index, (line, text) in enumerate(section.texts(key.name)):

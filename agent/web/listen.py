@@ -1,4 +1,20 @@
-"""Listen addresses: `host:port`, `[v6]:port` and `:port`, read and written."""
+"""Where the server listens: addresses, read and written, and the sockets behind them, its own or systemd's."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+from typing import Final
+
+BACKLOG: Final = 128
+FIRST_FD: Final = 3  # of those that systemd passes
+
+HINTS: Final[Mapping[int, str]] = {
+    errno.EADDRINUSE: "; another process has it: stop that one or change agent.listen",
+    errno.EACCES: "; ports below 1024 need CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "; no interface of this host has that address",
+}
 
 
 def parse(listen: str) -> tuple[str | None, int]:
@@ -15,3 +31,82 @@ def parse(listen: str) -> tuple[str | None, int]:
 def spell(host: str, port: int) -> str:
     """The address as it stands in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a socket listens: as in a URL, or the path of a Unix socket after `unix:`."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    return spell(*name[:2])
+
+
+async def bind(address: str) -> list[socket.socket]:
+    """The listening sockets of `host:port`, one for each address that the host has. Raises ValueError or OSError."""
+    host, port = parse(address)
+    loop = asyncio.get_running_loop()
+    listeners: list[socket.socket] = []
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, place in dict.fromkeys(found):
+            try:
+                listener = socket.socket(family, kind, protocol)
+            except OSError:
+                continue  # a kernel without IPv6
+            listeners.append(listener)
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(place)
+            listener.listen(BACKLOG)
+    except OSError as error:
+        close(listeners)
+        raise OSError(error.errno, f"cannot listen on {address}: {reason_of(error)}") from error
+    if not listeners:
+        raise OSError(errno.EADDRNOTAVAIL, f"cannot listen on {address}: this host has no such address family")
+    return listeners
+
+
+def inherited(env: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+    """The sockets that systemd passed to this process; none where it did not. Raises OSError for one of no use.
+
+    They are told once: a child must not take them for its own.
+    """
+    told = {name: env.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if told["LISTEN_PID"] != str(os.getpid()) or not told["LISTEN_FDS"].isdecimal():
+        return []
+    names = told["LISTEN_FDNAMES"].split(":")
+    listeners: list[socket.socket] = []
+    for index in range(int(told["LISTEN_FDS"])):
+        fd = FIRST_FD + index
+        name = names[index] if index < len(names) else ""
+        try:
+            listener = socket.socket(fileno=fd)
+            listeners.append(listener)
+            is_listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            close(listeners)
+            raise OSError(error.errno, f"descriptor {fd} ({name}) from systemd: {error.strerror}") from None
+        if listener.type != socket.SOCK_STREAM or not is_listening:
+            close(listeners)
+            raise OSError(
+                errno.EINVAL,
+                f"descriptor {fd} ({name}) from systemd is no listening stream socket: "
+                "the socket unit needs ListenStream= and Accept=no",
+            )
+        listener.set_inheritable(False)
+        listener.setblocking(False)
+    return listeners
+
+
+def close(listeners: list[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+def reason_of(error: OSError) -> str:
+    """Why binding failed; a name that does not resolve has an errno of its own kind."""
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    return reason + HINTS.get(number, "")

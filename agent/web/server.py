@@ -1,35 +1,31 @@
 """The HTTP server: a few routes that answer from memory, within bounds of time and size."""
 
 import asyncio
-import errno
 import gzip
 import logging
-import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from iovigil.agent import metrics
+from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.metrics.accept import preferences
 from iovigil.agent.web import landing, listen
+from iovigil.agent.web.config_file import WebConfigFile
+from iovigil.agent.web.connections import KEEPALIVE_S, Connections
+from iovigil.agent.web.gate import MAX_BODY_BYTES, Gate, text
+from iovigil.agent.web_account import Refusal, WebAccount
 
 TICK_LIMIT_S: Final = 30.0
-KEEPALIVE_S: Final = 120.0  # longer than a scrape interval; also how long a request line may take to arrive
-UNREAD_LIMIT_MS: Final = 30_000
 STOP_LIMIT_S: Final = 2.0
-# Clients must not use up the descriptors that the children need.
-MAX_CONNECTIONS: Final = 128
-
-HINTS: Final = {
-    errno.EADDRINUSE: "; another process has it: stop that one or change agent.listen",
-    errno.EACCES: "; ports below 1024 need CAP_NET_BIND_SERVICE",
-    errno.EADDRNOTAVAIL: "; no interface of this host has that address",
-}
+LINGER_S: Final = 1.0  # what comes after a refusal is read for so long: a client may see why only when it has sent it
+MAX_LINE_BYTES: Final = 8190
 
 PAGE_HEADERS: Final = {
     hdrs.CACHE_CONTROL: "no-store",
@@ -55,16 +51,92 @@ class Server:
         self._reload = reload
         self._is_ready = is_ready
         self._last_tick = last_tick
+        self._file = WebConfigFile(lambda: ledger_of().web)
+        self._gate = Gate(self._file, lambda: ledger_of().web)
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._connections: Connections | None = None
+        self._listeners: list[socket.socket] = []
         self.address = ""
-        """Where it listens, as in a URL; empty before `start`."""
+        """Where it listens first, as in a URL; empty before `start`."""
+        self.urls: tuple[str, ...] = ()
+        """Where it is found."""
 
-    async def start(self, address: str) -> None:
-        """Listen on `host:port`. Raises ValueError or OSError with a text for people."""
-        host, port = listen.parse(address)
-        # No route reads a request's body: aiohttp throws away what comes, and hangs up after 10 s of it.
-        app = web.Application(middlewares=[bound_and_report])
+    async def start(
+        self,
+        addresses: str | Sequence[str],
+        settings: WebSettings = WebSettings(),  # noqa: B008 (frozen)
+        inherited: Sequence[socket.socket] = (),
+    ) -> None:
+        """Listen on each `host:port`, or on the sockets that are there already.
+
+        Raises ConfigError for the web configuration, ValueError or OSError with a text for people.
+        """
+        await self.adopt(settings)
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            logger=self._protocol_log(),
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            auto_decompress=False,  # a small body stays small
+        )
+        await runner.setup()
+        assert runner.server is not None
+        listeners = list(inherited)
+        try:
+            if not inherited:
+                for address in [addresses] if isinstance(addresses, str) else addresses:
+                    listeners += await listen.bind(address)
+        except (OSError, ValueError):
+            listen.close(listeners)
+            await runner.cleanup()
+            raise
+        connections = Connections(runner.server, self._file.current, lambda: self._ledger_of().web)
+        self._gate.connections = connections
+        for listener in listeners:
+            connections.serve(listener)
+        connections.begin()
+        self._runner, self._connections, self._listeners = runner, connections, listeners
+        found = [listen.address_of(listener) for listener in listeners]
+        self.address = found[0]
+        scheme = "http" if (await self._file.current()).context is None else "https"
+        self.urls = tuple(each if each.startswith("unix:") else f"{scheme}://{each}" for each in found)
+
+    async def adopt(self, settings: WebSettings) -> None:
+        """Go by these from now on. Raises ConfigError, and goes on as before."""
+        await self._file.adopt(settings)
+        self._gate.settings = settings
+
+    async def stop(self) -> None:
+        """Close every connection; a request that does not end is cut off."""
+        if self._runner is None or self._connections is None:
+            return
+        runner, self._runner = self._runner, None
+        await self._connections.stop()
+        listen.close(self._listeners)
+        try:
+            await asyncio.wait_for(shut_down(runner), STOP_LIMIT_S)
+        except TimeoutError:
+            log.warning("web: requests still running at stop were cut off")
+
+    def _protocol_log(self) -> logging.Logger:
+        """What aiohttp logs to: a traceback for every request that is no HTTP, with which anybody could fill the log.
+
+        What goes wrong in our own handlers is caught, and logged, before aiohttp sees it.
+        """
+        protocol = logging.Logger("iovigil.agent.web.protocol", logging.ERROR)
+        protocol.addHandler(Tally(lambda: self._ledger_of().web))
+        return protocol
+
+    def _application(self) -> web.Application:
+        @web.middleware
+        async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._gate.handle(request, handler)
+
+        app = web.Application(middlewares=[gate], client_max_size=MAX_BODY_BYTES)
+        app.on_response_prepare.append(self._gate.add_headers)
         app.add_routes(
             [
                 web.get("/", self._landing),
@@ -74,33 +146,7 @@ class Server:
                 web.post("/-/reload", self._reload_now),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_S)
-        await runner.setup()
-        accept = runner.server
-        assert accept is not None
-
-        def connection() -> asyncio.BaseProtocol:
-            return accept() if len(accept.connections) < MAX_CONNECTIONS else TurnedAway()
-
-        try:
-            # Not web.TCPSite, which takes every connection.
-            self._listener = await asyncio.get_running_loop().create_server(connection, host, port)
-        except OSError as error:
-            await runner.cleanup()
-            raise OSError(error.errno, f"cannot listen on {address}: {reason_of(error)}") from error
-        self._runner = runner
-        self.address = listen.spell(*self._listener.sockets[0].getsockname()[:2])
-
-    async def stop(self) -> None:
-        """Close every connection; a request that does not end is cut off."""
-        if self._runner is None or self._listener is None:
-            return
-        self._listener.close()
-        try:
-            await asyncio.wait_for(self._runner.cleanup(), STOP_LIMIT_S)
-        except TimeoutError:
-            log.warning("web: requests still running at stop were cut off")
-        self._runner = None
+        return app
 
     async def _landing(self, _request: web.Request) -> web.Response:
         return web.Response(text=landing.render(self._ledger_of()), content_type="text/html", headers=PAGE_HEADERS)
@@ -127,37 +173,33 @@ class Server:
         return text("ready")
 
     async def _reload_now(self, _request: web.Request) -> web.Response:
+        if not self._gate.settings.enable_lifecycle:
+            return text("not enabled: set agent.web.enable_lifecycle, or send SIGHUP", status=403)
         problems = await self._reload()
         if problems:
             return text("\n".join(problems), status=400)
         return text("configuration reloaded")
 
 
-class TurnedAway(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
-@web.middleware
-async def bound_and_report(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Hang up on a client that does not read its answer; keep tracebacks for the log."""
-    if request.transport is not None:
-        connection = request.transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT_MS)
-    try:
-        return await handler(request)
-    except web.HTTPException:
-        raise
-    except Exception:  # the outermost loop of a request
-        log.exception("web: %s %s failed", request.method, request.path)
-        return text("internal error; the agent's log has the details", status=500)
+async def shut_down(runner: web.AppRunner) -> None:
+    if runner.server is not None and not hasattr(runner.server, "pre_shutdown"):
+        # Before 3.9 aiohttp left that to its sites, of which there are none here.
+        await runner.server.shutdown(STOP_LIMIT_S)
+    await runner.cleanup()
 
 
-def text(message: str, status: int = 200) -> web.Response:
-    return web.Response(text=f"{message}\n", status=status)
+class Tally(logging.Handler):
+    """Counts what it is told as malformed requests."""
+
+    def __init__(self, account_of: Callable[[], WebAccount]) -> None:
+        super().__init__()
+        self._account_of = account_of
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            self._account_of().refuse(Refusal.MALFORMED)
+        else:
+            log.error("web: %s", record.getMessage(), exc_info=record.exc_info)
 
 
 def header(request: web.Request, name: str) -> str:
@@ -167,10 +209,3 @@ def header(request: web.Request, name: str) -> str:
 
 def accepts_gzip(accept_encoding: str) -> bool:
     return any(value == "gzip" and q > 0 for value, _, q in preferences(accept_encoding))
-
-
-def reason_of(error: OSError) -> str:
-    """Why binding failed, without asyncio's wrapping; a name that does not resolve has an errno of its own kind."""
-    number = error.errno or 0
-    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-    return reason + HINTS.get(number, "")

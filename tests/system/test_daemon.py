@@ -323,8 +323,8 @@ def agent_process(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[b
 
 START_AT_ONCE = """
 ready = daemon.server.start
-async def start_and_run(address):
-    await ready(address)
+async def start_and_run(*arguments):
+    await ready(*arguments)
     for each in load().assignments():
         daemon.supervisor.start(each.disk, daemon.ledger.probes[each.disk.name, each.probe.name])
 daemon.server.start = start_and_run

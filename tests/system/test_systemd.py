@@ -3,11 +3,24 @@
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
-from installed_agent import CONFIG_FILE, DISK, PROBE_DIRECTORY, UNIT, UNIT_FILE, InstalledAgent, installed, why_not_here
+from installed_agent import (
+    CONFIG_FILE,
+    DISK,
+    PROBE_DIRECTORY,
+    UNIT,
+    UNIT_FILE,
+    UNITS,
+    InstalledAgent,
+    installed,
+    why_not_here,
+)
 from processes import wait_until
+from web_agent import make_ca, make_certificate
 
 from iovigil.agent import bursts
 
@@ -19,6 +32,7 @@ pytestmark = [
     pytest.mark.requires_mkfs,
 ]
 
+SOCKET = "iovigil.socket"
 WORST_EXPOSURE = 2.5  # of 10
 
 # Runs follow each other closely, so that no test waits long for one.
@@ -80,6 +94,46 @@ def test_start_returns_when_the_agent_serves(agent: InstalledAgent) -> None:
     assert agent.scrape().value("iovigil_disk_present", disk="scratch") == 1
     assert (agent.show("ActiveState"), agent.show("SubState"), agent.show("Type")) == ("active", "running", "notify")
     wait_until(lambda: agent.show("StatusText").startswith("disks: 1, probes on them: 1"), "the status line")
+
+
+@pytest.fixture
+def listening(agent: InstalledAgent) -> Iterator[InstalledAgent]:
+    """Systemd listens for the agent, which is not running."""
+    agent.container.write(f"/etc/systemd/system/{SOCKET}", (UNITS / SOCKET).read_text())
+    agent.systemctl("daemon-reload")
+    agent.systemctl("start", SOCKET)
+    yield agent
+    agent.systemctl("stop", SOCKET, UNIT, check=False)
+    agent.container.run("rm", f"/etc/systemd/system/{SOCKET}")
+    agent.systemctl("daemon-reload")
+
+
+def test_systemd_listens_for_the_agent_and_for_the_one_after_it(listening: InstalledAgent) -> None:
+    assert listening.show("ActiveState") == "inactive"
+    assert listening.scrape().value("iovigil_disk_present", disk="scratch") == 1, "the first scrape waits for the start"
+    assert listening.show("ActiveState") == "active"
+    listening.systemctl("kill", "--kill-whom=main", "--signal=KILL", UNIT)
+    assert listening.scrape().value("iovigil_disk_present", disk="scratch") == 1, "this one for the restart"
+
+
+def test_tls_and_passwords_work_in_the_sandbox(agent: InstalledAgent, tmp_path: Path) -> None:
+    make_ca(tmp_path)
+    make_certificate(tmp_path, "server", "DNS:localhost,IP:127.0.0.1")
+    for name in ("ca.pem", "server.pem", "server.key"):
+        agent.container.write(f"/etc/iovigil/{name}", (tmp_path / name).read_text())
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    tls = "tls_server_config: {cert_file: server.pem, key_file: server.key}"
+    agent.container.write("/etc/iovigil/web.yml", f"{tls}\nbasic_auth_users: {{prometheus: {hashed}}}\n")
+    agent.configure("agent: {web: {config_file: /etc/iovigil/web.yml}}\n" + CONFIG)
+    agent.start()
+    ask = (
+        "import base64, ssl, urllib.request as u; "
+        "trust = ssl.create_default_context(cafile='/etc/iovigil/ca.pem'); "
+        "request = u.Request('https://127.0.0.1:9942/-/healthy'); "
+        "request.add_header('Authorization', 'Basic ' + base64.b64encode(b'prometheus:right').decode()); "
+        "print(u.urlopen(request, timeout=5, context=trust).read().decode())"
+    )
+    assert agent.container.run("python3", "-c", ask).stdout.strip() == "healthy"
 
 
 def test_agent_and_children_have_no_privilege(agent: InstalledAgent) -> None:

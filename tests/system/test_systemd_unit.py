@@ -32,6 +32,13 @@ def test_the_unit_is_clean(unit: Path) -> None:
     assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", "")
 
 
+def test_the_socket_unit_is_clean(unit: Path) -> None:
+    socket = unit.with_name("iovigil.socket")
+    socket.write_text(UNIT.with_name("iovigil.socket").read_text())
+    verdict = analyze("verify", "--man=no", str(socket))
+    assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", "")
+
+
 def test_the_unit_exposes_little(unit: Path) -> None:
     verdict = analyze("security", "--offline=true", f"--threshold={WORST_EXPOSURE * 10:.0f}", "--json=short", str(unit))
     assert verdict.returncode == 0, [row["name"] for row in json.loads(verdict.stdout) if not row["set"]]

@@ -71,6 +71,31 @@ probes:
     assert "the first cycle takes 1.19 days" in plan
 
 
+def test_a_mistake_in_the_web_configuration_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, web = tmp_path / "agent.yml", tmp_path / "web.yml"
+    path.write_text(f"agent: {{web: {{config_file: {web}}}}}\n{TEXT}")
+    web.write_text("basic_auth_users:\n  prometheus: secret\n")
+    assert check_config.main(Namespace(file=str(path))) == 1
+    said = f"{web}:2: basic_auth_users.prometheus: is not a bcrypt hash: make one with htpasswd -nBC 10 NAME\n"
+    assert capsys.readouterr().err == said
+
+
+def test_it_is_said_who_may_ask_the_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, web = tmp_path / "agent.yml", tmp_path / "web.yml"
+    path.write_text(f'agent: {{listen: [":9942", "[::1]:9942"]}}\n{TEXT}')
+    assert check_config.main(Namespace(file=str(path))) == 0
+    printed = capsys.readouterr().out
+    assert "Metrics on :9942, [::1]:9942, at most" in printed
+    assert "warning: anybody who reaches agent.listen is served: see agent.web.config_file" in printed
+    path.write_text(f"agent: {{web: {{config_file: {web}}}}}\n{TEXT}")
+    web.write_text(f"basic_auth_users: {{prometheus: $2y$10${'a' * 53}}}\n")
+    assert check_config.main(Namespace(file=str(path))) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"{web} is right: plain HTTP, asks for a password" in words
+    assert "warning: basic_auth_users without tls_server_config: passwords travel in the clear" in words
+    assert "anybody" not in words
+
+
 def test_an_absent_disk_is_no_mistake_and_is_said(machine: Path) -> None:
     text = " ".join(shown(TEXT, machine).split())
     assert "warning: disk nvme0 is absent: /dev/disk/by-id/nvme-[bold]X" in text

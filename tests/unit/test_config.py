@@ -85,7 +85,7 @@ def test_there_is_a_file_for_many_mistakes() -> None:
 def test_a_right_configuration_is_read() -> None:
     loaded = config.parse(RIGHT, "f.yml")
     assert loaded.source == "f.yml"
-    assert (loaded.agent.listen, loaded.agent.max_workers) == (":9942", 2)
+    assert (loaded.agent.listen, loaded.agent.max_workers) == ((":9942",), 2)
     assert loaded.agent.state_directory == "/var/lib/iovigil"
     assert loaded.disks == (
         DiskSettings(name="data0", file="/srv/data0/.iovigil", size=1 << 30),

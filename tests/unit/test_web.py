@@ -16,8 +16,9 @@ from fake_page import FakePage, result_of
 from ledgers import READ, ledger_of, probe
 
 from iovigil.agent.ledger import Failure, Ledger
-from iovigil.agent.web import Server, listen
+from iovigil.agent.web import Server, connections, gate, listen
 from iovigil.agent.web import server as server_module
+from iovigil.agent.web_account import Refusal
 from iovigil.engines.stats import RunState, StatsPage
 
 
@@ -319,7 +320,7 @@ def test_stop_closes_idle_connections_and_the_port() -> None:
 
 
 def test_a_client_that_never_reads_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "UNREAD_LIMIT_MS", 500)
+    monkeypatch.setattr(gate, "UNREAD_LIMIT_MS", 500)
     entries = [probe(f"disk{number}") for number in range(60)]
 
     async def main() -> None:
@@ -351,30 +352,81 @@ def test_a_client_that_never_reads_is_hung_up_on(monkeypatch: pytest.MonkeyPatch
 
 
 def test_idle_clients_cannot_use_up_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
 
     async def main() -> None:
-        server = Agent().server()
+        agent = Agent()
+        server = agent.server()
         await server.start("127.0.0.1:0")
         host, port = listen.parse(server.address)
         idle = [await asyncio.open_connection(host, port) for _ in range(3)]
         reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 OK")
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(idle[0][0].read(), 5) == b""
+        assert agent.ledger.web.refusals[Refusal.FULL] == 1
+        assert agent.ledger.web.connections <= 3
         for _, each in [*idle, (reader, writer)]:
             each.close()
-        deadline = time.monotonic() + 10
-        answer = b""
-        while not answer and time.monotonic() < deadline:
-            reader, writer = await asyncio.open_connection(host, port)
-            with contextlib.suppress(ConnectionError):
-                writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-                answer = await asyncio.wait_for(reader.read(), 5)
-            writer.close()
-        assert answer.startswith(b"HTTP/1.1 200 OK")
+        await server.stop()
+        assert agent.ledger.web.connections == 0
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_connection_that_is_served_gives_way_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+
+    async def main() -> None:
+        agent, may_end = Agent(), asyncio.Event()
+
+        async def wait() -> list[str]:
+            await may_end.wait()
+            return []
+
+        agent.reload = wait  # type: ignore[method-assign]
+        server = agent.server()
+        await server.start("127.0.0.1:0")
+        host, port = listen.parse(server.address)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /-/reload HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        await asyncio.sleep(0.1)
+        second, closing = await asyncio.open_connection(host, port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(second.read(), 5) == b""
+        may_end.set()
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"configuration reloaded\n")
+        writer.close()
+        closing.close()
         await server.stop()
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_requests_beyond_what_can_be_served_at_a_time_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "MAX_IN_FLIGHT", 1)
+    agent, is_asked, may_end = Agent(), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> list[str]:
+        is_asked.set()
+        await may_end.wait()
+        return []
+
+    agent.reload = wait  # type: ignore[method-assign]
+
+    async def client(ask: Ask) -> None:
+        first = asyncio.ensure_future(ask("/-/reload", "POST"))
+        await is_asked.wait()
+        answer = await ask("/metrics")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert (await ask("/-/healthy")).status == 200
+        may_end.set()
+        assert (await first).status == 200
+        assert (await ask("/metrics")).status == 200
+
+    served(agent, client)
+    assert agent.ledger.web.refusals[Refusal.BUSY] == 1
 
 
 def test_an_ipv6_address_is_spelt_as_in_a_url() -> None:
