@@ -11,6 +11,7 @@ from iovigil.agent.config.model import (
     Assignment,
     Config,
     DiskSettings,
+    LimitSettings,
     ProbeSettings,
     RegionSettings,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DiskSettings",
+    "LimitSettings",
     "ProbeSettings",
     "Problem",
     "RegionSettings",

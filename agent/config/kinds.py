@@ -16,6 +16,9 @@ ADDRESS: Final = re.compile(r"(?P<host>|[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]
 SMALLEST_FILE: Final = 1 << 20
 LARGEST_FILE: Final = 1 << 50
 FILE_BLOCK: Final = 4096
+# A child is Python, the stats page and its buffers: with less every run would end in the kernel's killing it.
+SMALLEST_MEMORY: Final = 64 << 20
+SLOWEST_THROUGHPUT: Final = 4096
 SHORTEST_INTERVAL_US: Final = SECOND_US
 LONGEST_INTERVAL_US: Final = 366 * 86_400 * SECOND_US
 
@@ -81,6 +84,20 @@ def read_size(text: str) -> int:
     return size
 
 
+def read_memory(text: str) -> int:
+    size = parse_size(text)
+    if not SMALLEST_MEMORY <= size <= LARGEST_FILE:
+        raise ValueError(f"{quoted(text)} is not in {spell_size(SMALLEST_MEMORY)}..{spell_size(LARGEST_FILE)}")
+    return size
+
+
+def read_throughput(text: str) -> int:
+    size = parse_size(text)
+    if not SLOWEST_THROUGHPUT <= size <= LARGEST_FILE:
+        raise ValueError(f"{quoted(text)} is not in {spell_size(SLOWEST_THROUGHPUT)}..{spell_size(LARGEST_FILE)}")
+    return size
+
+
 def read_interval_s(text: str) -> float:
     interval_us = parse_time_us(text, SECOND_US)
     if not SHORTEST_INTERVAL_US <= interval_us <= LONGEST_INTERVAL_US:
@@ -108,3 +125,5 @@ FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
+MEMORY: Final = Kind(read_memory, {"type": ["integer", "string"], "examples": ["256MiB"]})
+THROUGHPUT: Final = Kind(read_throughput, {"type": ["integer", "string"], "examples": ["20MiB"]})

@@ -11,13 +11,37 @@ from iovigil.agent.config.kinds import Kind
 from iovigil.agent.disks import region
 from iovigil.engines.options import JobOptions
 
-PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False, verify_state_save=False)
+PROBE_DEFAULTS: Final = JobOptions(
+    time_based=True,
+    ioengine="io_uring",
+    randrepeat=False,
+    verify_state_save=False,
+    # The disk belongs to others: last of best effort, where the scheduler goes by it. Not idle: what waits for others
+    # without a bound measures them, and ends in its deadline.
+    prioclass=2,
+    prio=7,
+    nice=5,
+)
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
+
+
+IOPS: Final = kinds.whole(1, 100_000_000)
 
 
 def key(text: str, kind: Kind | None = None) -> Meta:
     """Describe a key of the configuration file; one without a kind has a structure, which `sections` reads."""
     return Meta(description=text, extra={"kind": kind})
+
+
+class LimitSettings(msgspec.Struct, frozen=True):
+    """What the kernel holds a child to, in a control group of its own; where the agent may make none, nothing does."""
+
+    riops: Annotated[int, key("Reads a second of its disk; without it, well above its own rates.", IOPS)] = 0
+    wiops: Annotated[int, key("Writes a second, likewise.", IOPS)] = 0
+    rbps: Annotated[int, key("Bytes read a second, likewise.", kinds.THROUGHPUT)] = 0
+    wbps: Annotated[int, key("Bytes written a second, likewise.", kinds.THROUGHPUT)] = 0
+    memory: Annotated[int, key("Memory; without it, what its job may need.", kinds.MEMORY)] = 0
+    pids: Annotated[int, key("Threads; without it, what its job may need.", kinds.whole(8, 65_536))] = 0
 
 
 class AgentSettings(msgspec.Struct, frozen=True):
@@ -30,6 +54,9 @@ class AgentSettings(msgspec.Struct, frozen=True):
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
+    limits: Annotated[
+        LimitSettings, key("What the kernel holds each child to, where its probe does not say: a mapping.")
+    ] = LimitSettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):
@@ -87,6 +114,7 @@ class ProbeSettings(msgspec.Struct, frozen=True):
     disks: Annotated[tuple[str, ...], key("Names of the disks it runs on, or patterns of them.", kinds.PATTERN)] = (
         "*",
     )
+    limits: Annotated[LimitSettings, key("What the kernel holds each of its children to: a mapping.")] = LimitSettings()
 
     def covers(self, disk_name: str) -> bool:
         return any(fnmatchcase(disk_name, pattern) for pattern in self.disks)
@@ -112,6 +140,13 @@ class Config(msgspec.Struct, frozen=True):
     def assignments(self) -> tuple[Assignment, ...]:
         """Every probe on every disk that it covers, in the order of the file."""
         return tuple(Assignment(disk, probe) for disk in self.disks for probe in self.probes if probe.covers(disk.name))
+
+    def limits_of(self, probe: ProbeSettings) -> LimitSettings:
+        """The limits of a probe: its own, and where it has none those of the agent."""
+        names = LimitSettings.__struct_fields__
+        return LimitSettings(
+            **{name: getattr(probe.limits, name) or getattr(self.agent.limits, name) for name in names}
+        )
 
 
 class ConfigKey(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from iovigil.agent.config.model import (
     PROBE_DEFAULTS,
     AgentSettings,
     DiskSettings,
+    LimitSettings,
     ProbeSettings,
     RegionSettings,
     keys_of,
@@ -83,11 +84,12 @@ def sections() -> Iterator[str]:
         ("disks", TOP_KEYS["disks"], DiskSettings),
         ("region", "Of a disk, beside `device`.", RegionSettings),
         ("probes", TOP_KEYS["probes"], ProbeSettings),
+        ("limits", "Of the agent and of probes.", LimitSettings),
     ):
         yield f"### `{title}`\n\n{opening} {settings.__doc__}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
         for key in keys_of(settings):
-            default = "required" if key.is_required else code(default_text(key.default))
+            default = "required" if key.is_required else code(default_text(key.default) if key.kind else "")
             yield f"| `{key.name}` | {default} | {key.text} |"
         yield ""
     yield (

@@ -14,6 +14,7 @@ from iovigil.agent.config.model import (
     AgentSettings,
     ConfigKey,
     DiskSettings,
+    LimitSettings,
     ProbeSettings,
     RegionSettings,
     keys_of,
@@ -31,7 +32,17 @@ TOP_KEYS: Final[Mapping[str, str]] = {
 
 def read_agent(root: Section) -> AgentSettings:
     section = root.section("agent") if "agent" in root.entries else None
-    return AgentSettings(**read_keys(section, AgentSettings)) if section is not None else AgentSettings()
+    if section is None:
+        return AgentSettings()
+    values = read_keys(section, AgentSettings)
+    values |= read_limits(section)
+    return AgentSettings(**values)
+
+
+def read_limits(above: Section) -> dict[str, LimitSettings]:
+    """The limits of the agent or of a probe, as the field that they make."""
+    section = above.section("limits") if "limits" in above.entries else None
+    return {} if section is None else {"limits": LimitSettings(**read_keys(section, LimitSettings))}
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:
@@ -79,6 +90,7 @@ def read_probe(probes: Section, name: str) -> Located[ProbeSettings] | None:
     neutral = {"every_s": math.inf, **({"disks": ()} if "disks" in section.entries else {})}
     values = {**neutral, **read_keys(section, ProbeSettings)}
     options = read_job(section, name) if "job" in section.entries else None
+    values |= read_limits(section)
     return Located(ProbeSettings(name=name, options=options or PROBE_DEFAULTS, **values), section)
 
 
