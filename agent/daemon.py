@@ -11,6 +11,7 @@ from typing import Final
 
 from iovigil.agent import aside, books, dumps, history, schedule
 from iovigil.agent.archive import Archive
+from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import Config, ConfigError, DiskSettings, Problem
 from iovigil.agent.corruption import Corruption
 from iovigil.agent.disks import inventory
@@ -59,8 +60,14 @@ class Daemon:
         self._presence = Presence(resolve)
         self.ledger: Ledger = books.open_books(config)
         self._dumps = dumps.directory(config.agent.state_directory)
+        self._cgroups = Cgroups()
+        self._cgroups.adopt(config)
         self.supervisor = Supervisor(
-            self.ledger, config.agent.max_workers, launcher=launcher, dump_directory=str(self._dumps)
+            self.ledger,
+            config.agent.max_workers,
+            launcher=launcher,
+            dump_directory=str(self._dumps),
+            cgroups=self._cgroups,
         )
         self._archive = Archive(history.database(config.agent.state_directory))
         self._corruption = Corruption(self._archive)
@@ -91,6 +98,7 @@ class Daemon:
         self.supervisor.on_look = self._look_at_run
         try:
             await self._serve()
+            await self._cgroups.settle()
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
@@ -168,6 +176,7 @@ class Daemon:
         old = self._config
         self.supervisor.request_stop(books.outdated(old, config))
         self._config = config
+        self._cgroups.adopt(config)
         self.ledger = books.open_books(config, self.ledger)
         self._corruption.remind(self.ledger)
         self.supervisor.adopt(self.ledger)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Container
 from pathlib import Path
 
+from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
@@ -43,6 +44,7 @@ class Supervisor:
         patience: Patience = Patience(),  # noqa: B008 - immutable
         spawn: Spawn = Worker.spawn,
         dump_directory: str = "",
+        cgroups: Cgroups | None = None,
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
@@ -51,7 +53,12 @@ class Supervisor:
         self.on_look: Callable[[Run], None] = lambda _: None
         """Called with each run at every look, and once more when it has ended, before it is on the books."""
         self._tools = Tools(
-            clock=clock or Clock(), launcher=launcher, patience=patience, spawn=spawn, dump_directory=dump_directory
+            clock=clock or Clock(),
+            launcher=launcher,
+            patience=patience,
+            spawn=spawn,
+            dump_directory=dump_directory,
+            cgroups=cgroups or Cgroups(),
         )
         self._running: set[Run] = set()
         self._abandoned: set[Run] = set()
