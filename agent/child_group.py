@@ -6,6 +6,7 @@ What fails here fails no run: the limits are a second fence around a job that ha
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable, Mapping
 
 from iovigil.agent.disks import sysfs
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ATTEMPTS = 3
+LOOKS = 10
+LOOK_S = 0.01
 REMOVED = (errno.ENOENT, errno.ENODEV)
 
 
@@ -49,12 +52,37 @@ def join(path: str) -> None:
 def limit_io(path: str, limits: str, targets: Iterable[str], root: str = "/") -> Iterable[str]:
     """Hold this process to so many I/Os and bytes on the disks behind its targets; what could not be, for people.
 
-    The first limit on a disk has the kernel wait until nothing is in flight there (blk_throtl_init freezes the queue,
-    since Linux 6.10): this blocks where the disk hangs, and is for the child alone.
+    The first limit on a disk has the kernel wait until nothing is in flight there, and everybody else's I/O waits as
+    long (blk_throtl_init freezes the queue, since Linux 6.10): this is for the child alone, and not for a disk that
+    stands still.
     """
-    names = dict.fromkeys(name for target in targets if (name := disk_behind(target, root)))
-    numbers = (sysfs.read(f"{sysfs.directory(name, root)}/dev") for name in names)
-    return [text for number in numbers if number and (text := put(path, "io.max", f"{number} {limits}"))]
+    said = []
+    for name in dict.fromkeys(name for target in targets if (name := disk_behind(target, root))):
+        number = sysfs.read(f"{sysfs.directory(name, root)}/dev")
+        if number and is_stalled(name, root):
+            said.append(f"cgroup: no io.max, for {name} has I/O in flight and ends none: others would wait for it too")
+        elif number and (text := put(path, "io.max", f"{number} {limits}")):
+            said.append(text)
+    return said
+
+
+def is_stalled(disk: str, root: str = "/") -> bool:
+    """Whether a disk has I/O in flight of which nothing ends, for as long as we look."""
+    begun = completed(disk, root)
+    for _ in range(LOOKS):
+        if not in_flight(disk, root) or completed(disk, root) != begun:
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def in_flight(disk: str, root: str) -> bool:
+    return any(number != "0" for number in sysfs.read(f"{sysfs.directory(disk, root)}/inflight").split())
+
+
+def completed(disk: str, root: str) -> list[str]:
+    """The numbers of reads, writes and discards that have ended: Documentation/block/stat.rst."""
+    return sysfs.read(f"{sysfs.directory(disk, root)}/stat").split()[0:9:4]
 
 
 def put(path: str, name: str, value: str) -> str:

@@ -213,3 +213,17 @@ def test_the_limits_are_those_of_the_whole_disk(tmp_path: Path) -> None:
     (tmp_path / "io.max").write_text("")
     assert list(child_group.limit_io(str(tmp_path), "riops=10", ["/dev/sda1"], str(tmp_path))) == []
     assert (tmp_path / "io.max").read_text() == "8:0 riops=10"
+
+
+@pytest.mark.parametrize(("in_flight", "is_limited"), [("0 0", True), ("1 0", False)])
+def test_a_disk_that_stands_still_gets_no_limit(tmp_path: Path, in_flight: str, is_limited: bool) -> None:
+    disk = tmp_path / "sys/class/block/sda"
+    disk.mkdir(parents=True)
+    for name, text in {"dev": "8:0", "inflight": in_flight, "stat": "9 0 0 0 9 0 0 0 1 0 0 9"}.items():
+        (disk / name).write_text(text)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/sda").touch()
+    (tmp_path / "io.max").write_text("")
+    said = list(child_group.limit_io(str(tmp_path), "riops=10", ["/dev/sda"], str(tmp_path)))
+    assert ((tmp_path / "io.max").read_text() != "") is is_limited
+    assert (said == []) is is_limited
