@@ -87,9 +87,8 @@ def start_beside_a_left_over_child() -> list[Any]:
     group = SERVICE / "job-stuck+p"
     group.mkdir()
     (group / "cgroup.procs").write_text(str(child.pid))
-    [command] = [
-        line for line in UNIT.read_text().replace("\\\n", " ").splitlines() if line.startswith("ExecStartPre=")
-    ]
+    lines = UNIT.read_text().replace("\\\n", " ").splitlines()
+    [command] = [line for line in lines if line.startswith("ExecStartPre=")]
     words = shlex.split(command.removeprefix("ExecStartPre=-").replace("%n", "iovigil.service").replace("$$", "$"))
     before = can_be_entered()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -116,7 +115,8 @@ def first_limit() -> dict[str, Any]:
     group = ROOT / "first"
     group.mkdir()
     reader = subprocess.Popen(["dd", "if=/dev/sda", "of=/dev/null", "bs=4k", "count=1", "iflag=direct"], stderr=-3)
-    time.sleep(0.3)
+    while not child_group.in_flight("sda", "/"):
+        time.sleep(0.01)
     started = time.monotonic()
     said = list(child_group.limit_io(str(group), "riops=1000", ["/dev/sda"]))
     left_alone_s = time.monotonic() - started
