@@ -82,14 +82,14 @@ async def killed(groups: Cgroups) -> bool:
 
 
 def start_beside_a_left_over_child() -> list[Any]:
-    """Whether systemd could put an agent there while a child is held: before the unit's first command, and after."""
+    """Whether systemd could put an agent there while a child is held: before the unit's last command, and after."""
     child = subprocess.Popen(["sleep", "60"])
     group = SERVICE / "job-stuck+p"
     group.mkdir()
     (group / "cgroup.procs").write_text(str(child.pid))
     lines = UNIT.read_text().replace("\\\n", " ").splitlines()
-    [command] = [line for line in lines if line.startswith("ExecStartPre=")]
-    words = shlex.split(command.removeprefix("ExecStartPre=-").replace("%n", "iovigil.service").replace("$$", "$"))
+    [command] = [line for line in lines if line.startswith("ExecStopPost=")]
+    words = shlex.split(command.removeprefix("ExecStopPost=-").replace("%n", "iovigil.service").replace("$$", "$"))
     before = can_be_entered()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     after = can_be_entered()

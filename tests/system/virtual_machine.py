@@ -72,9 +72,12 @@ class VirtualMachine:
     kernel: Path
     initrd: Path
 
-    def run(self, program: Path, share: Path, deadline_s: float) -> Ended:
-        """Boot, run a Python program as root, power off. `share` is empty, and its /mnt/share."""
-        start = START.format(
+    def run(self, program: Path, share: Path, deadline_s: float, *, start: str = "") -> Ended:
+        """Boot, run a Python program as root, power off. `share` is empty, and its /mnt/share.
+
+        `start` is another script to be the machine's init, which leaves the same files.
+        """
+        start = start or START.format(
             packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
         )
         (share / "start").write_text(start)
