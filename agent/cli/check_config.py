@@ -142,8 +142,8 @@ def describe(probe: ProbeSettings, assignments: Sequence[Assignment]) -> Iterato
     alike: dict[tuple[str, ...], list[Assignment]] = {}
     try:
         for each in mine:
-            # All but the last word, which is the file.
-            alike.setdefault(tuple(equivalent.command(each)[:-1]), []).append(each)
+            words = (word for word in equivalent.command(each) if not word.startswith("--filename="))
+            alike.setdefault(tuple(words), []).append(each)
     except equivalent.NoEquivalent as reason:
         yield f"{INDENT}fio has no such job: {reason}"
         yield ""

@@ -14,6 +14,9 @@ from iovigil.engines.spelling import EXTERNAL, engine_names, spell_option, spell
 
 NOT_COPIED: Final = frozenset({"size", "offset", "verify_header"})
 """Options that are said otherwise, or that fio does not have: it writes the one header that it knows."""
+OLDEST: Final = "3.33"
+NEWER: Final = frozenset({"verify_pattern_interval"})
+OLD_SPELLINGS: Final = {"--fadvise_hint=none": "--fadvise_hint=0"}
 COLUMNS: Final = 76
 INDENT: Final = "    "
 
@@ -30,7 +33,10 @@ def command(each: Assignment) -> list[str]:
     options, disk = each.probe.options, each.disk
     if options.ioengine.startswith(EXTERNAL) or options.ioengine not in engine_names():
         raise NoEquivalent(f"ioengine {options.ioengine} is not one of fio's")
-    words = ["fio", *(word for word in spell_options(options) if name_of(word) not in NOT_COPIED)]
+    written = [word for word in spell_options(options) if name_of(word) not in NOT_COPIED]
+    if newer := [name for word in written if (name := name_of(word)) in NEWER]:
+        raise NoEquivalent(f"fio {OLDEST} does not know {', '.join(newer)}")
+    words = ["fio", *(OLD_SPELLINGS.get(word, word) for word in written)]
     if not options.does_change:
         words.insert(1, "--readonly")
     if options.ioengine in NO_TARGET_ENGINES:

@@ -26,6 +26,7 @@ JOBS = {
     "share": "rw: randwrite, size: 25%, offset: 50%, time_based: 0, fsync: 8, ioengine: psync, runtime: 1s",
     "thinking": "rw: read, thinktime: 10ms, thinktime_blocks: 4, fadvise_hint: random, runtime: 1s, ramp_time: 1s",
     "header": "rw: write, verify: crc32c, verify_header: fio-2.2, runtime: 1s",
+    "unadvised": "rw: randread, fadvise_hint: none, runtime: 1s",
     "nothing": "ioengine: 'null', rw: read, size: 4m, runtime: 1s",
     "cpu": "ioengine: cpuio, cpuload: 10, runtime: 1s",
 }
@@ -93,6 +94,16 @@ def test_a_region_is_not_left_and_its_header_is_spared() -> None:
     assert f"--offset={(1 << 20) + 4}k" in words
     assert f"--size={(8 << 10) - 4}k" in words
     assert words[-1] == "--filename=/dev/disk/by-id/x"
+
+
+def test_what_this_fio_does_not_know_has_no_command() -> None:
+    text = (
+        "disks: [{name: d, file: /srv/d/probe, size: 64MiB}]\n"
+        "probes: {p: {every: 1m, job: {rw: write, verify: pattern, verify_pattern: '0xff', "
+        "verify_pattern_interval: 512, runtime: 5s}}}\n"
+    )
+    with pytest.raises(equivalent.NoEquivalent, match=r"fio 3\.33 does not know verify_pattern_interval"):
+        equivalent.command(assignment(text))
 
 
 def test_what_only_reads_cannot_write() -> None:
