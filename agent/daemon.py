@@ -13,6 +13,7 @@ from iovigil.agent import aside, bequest, books, dumps, history, schedule
 from iovigil.agent.account import Account, NotAnAccount
 from iovigil.agent.archive import Archive
 from iovigil.agent.bequest import Bequest
+from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, Problem
 from iovigil.agent.control import FILE as PAUSES_FILE
 from iovigil.agent.control import Control
@@ -80,6 +81,8 @@ class Daemon:
         self.ledger: Ledger = books.open_books(config)
         self._bequest = Bequest(bequest.directory(config.agent.state_directory))
         self._dumps = dumps.directory(config.agent.state_directory)
+        self._cgroups = Cgroups()
+        self._cgroups.adopt(config)
         self.supervisor = Supervisor(
             self.ledger,
             config.agent.max_workers,
@@ -87,6 +90,7 @@ class Daemon:
             dump_directory=str(self._dumps),
             state_directory=config.agent.state_directory,
             create_page=self._bequest.page,
+            cgroups=self._cgroups,
         )
         self._archive = Archive(history.database(config.agent.state_directory))
         self._archive.bounds = config.agent.history.bounds
@@ -124,6 +128,7 @@ class Daemon:
         self.supervisor.on_look = self._look_at_run
         self.supervisor.on_result = self._book
         try:
+            await self._cgroups.settle()
             await self._survey()
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
@@ -269,6 +274,7 @@ class Daemon:
         self._written = written
         self.supervisor.request_stop(books.outdated(old, config))
         self._config = config
+        self._cgroups.adopt(config)
         self.ledger = books.open_books(config, self.ledger)
         for name, labels in self._roster.identities().items():
             if name in self.ledger.disks and not self.ledger.disks[name].identity:

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.dirname(PACKAGE))
 import errno
 import marshal
 
+from iovigil.agent import child_group
 from iovigil.agent.disks import guard, standby
 from iovigil.agent.disks.refusal import Refused
 from iovigil.engines import exit_status
@@ -23,6 +24,7 @@ from iovigil.engines.process import die_with_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
@@ -43,10 +45,16 @@ def main(order_fd: int, stats_fd: int) -> int:
             for wanted in order["targets"]:
                 guard.remove(wanted)
             return exit_status.OK
+        own_group = order.get("cgroup")
+        if own_group:
+            say_all(child_group.enter(own_group["path"], own_group["files"]))
         # Before anything is opened: to look at a file may take a disk.
         if (name := order.get("let_sleep")) and (reason := standby.asleep(name)):
             return fail(exit_status.ASLEEP, reason)
         target_fds = prepare(order, order_fd)
+        # Not before: a file that is laid out has a time of its own, which no job's rate is meant for.
+        if own_group and own_group["io"]:
+            say_all(child_group.limit_io(own_group["path"], own_group["io"], (to["path"] for to in order["targets"])))
         if purpose == "lay_out":
             return exit_status.OK
         if order.get("scrub"):
@@ -110,6 +118,11 @@ def in_words(problem: OSError) -> str:
     if problem.errno == errno.EACCES:
         reason += f" for uid {os.geteuid()}"
     return f"{problem.filename}: {reason}" if problem.filename is not None else reason
+
+
+def say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def fail(status: int, reason: str) -> int:

@@ -6,13 +6,14 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from iovigil.agent import dumps
 from iovigil.agent import order as orders
+from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Failure, ProbeEntry, RunResult
@@ -26,6 +27,7 @@ from iovigil.engines.stats import RunState, StatsPage
 
 log = logging.getLogger(__name__)
 
+CGROUP_KILL_S = 0.5
 RECHECK_S = 0.5  # how soon a released run notices that its deadline has begun
 
 NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
@@ -79,6 +81,8 @@ class Tools:
     spawn: Spawn = Worker.spawn
     create_page: Callable[[ProbeEntry, str], StatsPage] = new_page
     """Makes the page of a child, given the account and the path of the disk."""
+    cgroups: Cgroups = field(default_factory=Cgroups)
+    """Where each child has its limits; without `settle` none has."""
     dump_directory: str = ""
     """Where blocks that fail verification are written to, as evidence; empty is nowhere."""
     state_directory: str = ""
@@ -219,6 +223,8 @@ class Run:
             order["dumps"] = dumps.order(self.dump_directory, self.entry.disk, self.dump_label)
         if self.device and not self.disk.wake:
             order["let_sleep"] = self.device
+        memory_bytes = order.get("limits", {}).get("memory_bytes", 0)
+        order["cgroup"] = self._tools.cgroups.order(self.entry.disk, self.entry.probe, self.options, memory_bytes)
         worker = self._tools.spawn(order, page, self._tools.launcher)
         self._allowed_from_ns = page.spawned_ns
         self._worker = worker
@@ -244,6 +250,7 @@ class Run:
         loop.remove_reader(worker.pidfd)
         loop.remove_reader(worker.stderr_fd)
         worker.close()
+        self._tools.cgroups.discard(self.entry.disk, self.entry.probe)
         self._ending = ending
         self._gone.set()
         self._attention.set()
@@ -267,6 +274,10 @@ class Run:
         late_text += f" nor {self._tools.patience.stop_s:g} s after SIGTERM"
         if await self._ending_within(self._tools.patience.kill_s):
             return judge_late(self._page, f"{late_text}: killed")
+        # Before it is given up: this reaches also what has left the child's session.
+        is_told = await self._tools.cgroups.kill(self.entry.disk, self.entry.probe)
+        if is_told and await self._ending_within(CGROUP_KILL_S):
+            return judge_late(self._page, f"{late_text}: killed with its control group")
         text = f"{late_text}, and child {worker.pid} does not end on SIGKILL: the disk is left alone until it does"
         if worker.state == "D":
             text += "; unkillable (D state)"

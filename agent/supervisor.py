@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Container
 from pathlib import Path
 
+from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.handover import Handover
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
@@ -47,6 +48,7 @@ class Supervisor:
         dump_directory: str = "",
         state_directory: str = "",
         create_page: Callable[[ProbeEntry, str], StatsPage] = new_page,
+        cgroups: Cgroups | None = None,
     ) -> None:
         self.ledger = ledger
         self.max_workers = max_workers
@@ -64,6 +66,7 @@ class Supervisor:
             patience=patience,
             spawn=spawn,
             create_page=create_page,
+            cgroups=cgroups or Cgroups(),
             dump_directory=dump_directory,
             state_directory=state_directory,
         )

@@ -79,6 +79,15 @@ def spell_size(size: int) -> str:
     return str(size)
 
 
+def spell_amount(size: float) -> str:
+    """Return a number of bytes as people say it, in three digits."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} PiB"
+
+
 def spell_time(time_us: int) -> str:
     """Return the shortest exact spelling of a time; never a bare number, whose unit depends on the option."""
     if not time_us:

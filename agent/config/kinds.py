@@ -26,6 +26,9 @@ SMALLEST_FILE: Final = 1 << 20
 LARGEST_FILE: Final = 1 << 50
 FILE_BLOCK: Final = 4096
 SMALLEST_SHARE: Final = 0.1
+# A child is Python, the stats page and its buffers: with less every run would end in the kernel's killing it.
+SMALLEST_MEMORY: Final = 64 << 20
+SLOWEST_THROUGHPUT: Final = 4096
 SHORTEST_INTERVAL_US: Final = SECOND_US
 LONGEST_INTERVAL_US: Final = 366 * 86_400 * SECOND_US
 
@@ -146,6 +149,20 @@ def read_size(text: str) -> int:
     return size
 
 
+def read_memory(text: str) -> int:
+    size = parse_size(text)
+    if not SMALLEST_MEMORY <= size <= LARGEST_FILE:
+        raise ValueError(f"{quoted(text)} is not in {spell_size(SMALLEST_MEMORY)}..{spell_size(LARGEST_FILE)}")
+    return size
+
+
+def read_throughput(text: str) -> int:
+    size = parse_size(text)
+    if not SLOWEST_THROUGHPUT <= size <= LARGEST_FILE:
+        raise ValueError(f"{quoted(text)} is not in {spell_size(SLOWEST_THROUGHPUT)}..{spell_size(LARGEST_FILE)}")
+    return size
+
+
 def read_interval_s(text: str) -> float:
     interval_us = parse_time_us(text, SECOND_US)
     if not SHORTEST_INTERVAL_US <= interval_us <= LONGEST_INTERVAL_US:
@@ -232,3 +249,5 @@ TIME_OF_DAY: Final = Kind(read_time_of_day, {"type": "string", "examples": ["22:
 PERCENT: Final = whole(0, 100)
 FLAG: Final = Kind(read_flag, {"enum": [True, False, 0, 1, "yes", "no"]})
 HOST: Final = Kind(read_host_name, {"type": "string", "pattern": f"^{HOST_NAME.pattern}$"})
+MEMORY: Final = Kind(read_memory, {"type": ["integer", "string"], "examples": ["256MiB"]})
+THROUGHPUT: Final = Kind(read_throughput, {"type": ["integer", "string"], "examples": ["20MiB"]})

@@ -16,8 +16,21 @@ from iovigil.agent.windows import EVERY_DAY, Window, Windows, parse_days, parse_
 from iovigil.engines.options import JobOptions
 
 DEFAULT_REWRITE: Final = 10.0
-PROBE_DEFAULTS: Final = JobOptions(time_based=True, ioengine="io_uring", randrepeat=False, verify_state_save=False)
+PROBE_DEFAULTS: Final = JobOptions(
+    time_based=True,
+    ioengine="io_uring",
+    randrepeat=False,
+    verify_state_save=False,
+    # The disk belongs to others: last of best effort, where the scheduler goes by it. Not idle: what waits for others
+    # without a bound measures them, and ends in its deadline.
+    prioclass=2,
+    prio=7,
+    nice=5,
+)
 """What a probe's job is before the configuration says otherwise; the rest is as fio has it."""
+
+
+IOPS: Final = kinds.whole(1, 100_000_000)
 
 
 def key(text: str, kind: Kind | None = None, *, takes_one: bool = False) -> Meta:
@@ -97,6 +110,17 @@ class HistorySettings(msgspec.Struct, frozen=True):
         return Bounds(self.runs, self.days, self.failures, self.failure_days, self.size)
 
 
+class LimitSettings(msgspec.Struct, frozen=True):
+    """What the kernel holds a child to, in a control group of its own; where the agent may make none, nothing does."""
+
+    riops: Annotated[int, key("Reads a second of its disk; without it, well above its own rates.", IOPS)] = 0
+    wiops: Annotated[int, key("Writes a second, likewise.", IOPS)] = 0
+    rbps: Annotated[int, key("Bytes read a second, likewise.", kinds.THROUGHPUT)] = 0
+    wbps: Annotated[int, key("Bytes written a second, likewise.", kinds.THROUGHPUT)] = 0
+    memory: Annotated[int, key("Memory; without it, what its job may need.", kinds.MEMORY)] = 0
+    pids: Annotated[int, key("Threads; without it, what its job may need.", kinds.whole(8, 65_536))] = 0
+
+
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
@@ -129,6 +153,9 @@ class AgentSettings(msgspec.Struct, frozen=True):
         HistorySettings, key("What is remembered of runs: a mapping, in which anything may be left out.")
     ] = HistorySettings()
     web: Annotated[WebSettings, key("Who may ask the agent what: a mapping, see `web`.")] = WebSettings()
+    limits: Annotated[
+        LimitSettings, key("What the kernel holds each child to, where its probe does not say: a mapping.")
+    ] = LimitSettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):
@@ -316,6 +343,8 @@ class ProbeSettings(msgspec.Struct, frozen=True):
         n = round(100 / (self.rewrite or DEFAULT_REWRITE))
         return ScrubSettings(n=n, period_s=self.period_s, every_s=self.every_s)
 
+    limits: Annotated[LimitSettings, key("What the kernel holds each of its children to: a mapping.")] = LimitSettings()
+
     def covers(self, disk_name: str) -> bool:
         return any(fnmatchcase(disk_name, pattern) for pattern in self.disks)
 
@@ -356,6 +385,13 @@ class Config(msgspec.Struct, frozen=True):
     def assignments(self) -> tuple[Assignment, ...]:
         """Every probe on every disk that it covers, in the order of the file."""
         return tuple(Assignment(disk, probe) for disk in self.disks for probe in self.probes if probe.covers(disk.name))
+
+    def limits_of(self, probe: ProbeSettings) -> LimitSettings:
+        """The limits of a probe: its own, and where it has none those of the agent."""
+        names = LimitSettings.__struct_fields__
+        return LimitSettings(
+            **{name: getattr(probe.limits, name) or getattr(self.agent.limits, name) for name in names}
+        )
 
 
 class ConfigKey(msgspec.Struct, frozen=True):

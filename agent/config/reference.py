@@ -11,6 +11,7 @@ from iovigil.agent.config.model import (
     DiskSettings,
     FactSettings,
     HistorySettings,
+    LimitSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
@@ -98,6 +99,7 @@ def sections() -> Iterator[str]:
         ("region", "Of a disk, beside `device`.", RegionSettings),
         ("probes", TOP_KEYS["probes"], ProbeSettings),
         ("windows", "Of a probe: a list.", WindowSettings),
+        ("limits", "Of the agent and of probes.", LimitSettings),
     ):
         yield f"### `{title}`\n\n{opening} {' '.join((settings.__doc__ or '').split())}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"

@@ -12,6 +12,7 @@ from iovigil.agent.config.model import (
     ConfigKey,
     DiskSettings,
     FactSettings,
+    LimitSettings,
     ProbeSettings,
     RegionSettings,
     SelectorSettings,
@@ -42,7 +43,8 @@ def build() -> Schema:
                     "minProperties": 1,
                     "propertyNames": {"pattern": f"^{LABEL.pattern}$"},
                     "additionalProperties": settings(
-                        ProbeSettings, {"job": job(), "windows": settings(WindowSettings)}
+                        ProbeSettings,
+                        {"job": job(), "windows": settings(WindowSettings), "limits": settings(LimitSettings)},
                     ),
                 },
             },

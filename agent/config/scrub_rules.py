@@ -8,8 +8,8 @@ import msgspec
 
 from iovigil.agent.config.document import Section
 from iovigil.agent.config.model import DiskSettings, ProbeSettings, SelectorSettings
-from iovigil.agent.config.rules import Located, portion, sample
-from iovigil.agent.config.scrubbing import demand
+from iovigil.agent.config.rules import Located, sample
+from iovigil.agent.config.scrubbing import demand, region_of, spell_rate
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
 from iovigil.engines.quantities import spell_time
 
@@ -109,7 +109,7 @@ def check_scrub(probe: ProbeSettings, section: Section, disk: DiskSettings) -> N
             f"`iovigil claim {disk.name}`), or leave {disk.name} out",
         )
         return
-    region = portion(options.size, whole) or whole - portion(options.offset, whole)
+    region = region_of(options, whole)
     if region < options.max_bs or scrub.period_s < 2 * scrub.every_s or not options.runtime:
         return  # said already
     asked = demand(scrub, options, region)
@@ -141,12 +141,3 @@ def check_owners(probes: Sequence[Located[ProbeSettings]], watched: Sequence[Wat
                 f"would write to disk {disk.name}, whose bytes the scrub {owner.name} owns: leave {disk.name} "
                 "out, or give this probe a file of its own on that disk",
             )
-
-
-def spell_rate(bytes_per_s: float) -> str:
-    """A rate for people, in three digits."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if bytes_per_s < 1000 or unit == "GiB":
-            break
-        bytes_per_s /= 1024
-    return f"{bytes_per_s:.3g} {unit}/s"

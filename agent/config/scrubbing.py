@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from iovigil.agent.config.model import ScrubSettings
+from iovigil.agent.config.rules import portion
 from iovigil.engines.options import SECOND_US, JobOptions
+from iovigil.engines.quantities import spell_amount
 
 DAY_S = 86_400
 
@@ -21,6 +23,7 @@ class ScrubDemand(NamedTuple):
     """What the configuration allows; 0 is no bound."""
     runtime_s: float
     every_s: float
+    read_bytes_a_day: float
     written_bytes_a_day: float
     rewrite_s: float
     """Within this time every block is written anew."""
@@ -35,6 +38,16 @@ class ScrubDemand(NamedTuple):
     def busy_share(self) -> float:
         """Of the time, at the rate given; without one it is the disk's own speed that decides."""
         return self.run_bytes / self.rate_bytes_per_s / self.every_s if self.rate_bytes_per_s else 0.0
+
+
+def region_of(options: JobOptions, whole: int) -> int:
+    """How many of the bytes that a job may write are a scrub's."""
+    return portion(options.size, whole) or whole - portion(options.offset, whole)
+
+
+def spell_rate(bytes_per_s: float) -> str:
+    """A rate for people, in three digits."""
+    return f"{spell_amount(bytes_per_s)}/s"
 
 
 def demand(settings: ScrubSettings, options: JobOptions, region_bytes: int) -> ScrubDemand:
@@ -52,6 +65,7 @@ def demand(settings: ScrubSettings, options: JobOptions, region_bytes: int) -> S
         rate_bytes_per_s=rate,
         runtime_s=runtime_s,
         every_s=settings.every_s,
+        read_bytes_a_day=region_bytes / settings.cycle_s * DAY_S,
         written_bytes_a_day=region_bytes / settings.n / settings.cycle_s * DAY_S,
         rewrite_s=settings.cycle_s * settings.n,
         first_cycle_s=region_bytes / rate / runtime_s * settings.every_s if rate else 0.0,

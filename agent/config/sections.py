@@ -16,6 +16,7 @@ from iovigil.agent.config.model import (
     DiskSettings,
     FactSettings,
     HistorySettings,
+    LimitSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
@@ -39,6 +40,7 @@ AGENT_PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "web": WebSettings,
     "pressure": PressureSettings,
     "history": HistorySettings,
+    "limits": LimitSettings,
 }
 """The mappings in `agent`."""
 
@@ -144,6 +146,8 @@ def read_probe(probes: Section, name: str) -> Located[ProbeSettings] | None:
     options = read_job(section, name, is_scrub=is_scrub) if "job" in section.entries else None
     if "windows" in section.entries:
         values["windows"] = read_windows(section)
+    if (limits := read_part(section, "limits", LimitSettings)) is not None:
+        values["limits"] = limits
     return Located(ProbeSettings(name=name, options=options or PROBE_DEFAULTS, **values), section)
 
 

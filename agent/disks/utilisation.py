@@ -3,12 +3,12 @@
 Only /proc and /sys are read: no target is opened, and a disk that hangs does not keep anybody waiting.
 """
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from iovigil.agent.disks import mounts, sysfs
+from iovigil.agent.disks import sysfs
+from iovigil.agent.disks.behind import disk_behind
 
 Row = dict[str, str | int | float]
 """One disk, under the names that fio's JSON has for it."""
@@ -104,28 +104,6 @@ def lines(rows: Iterable[Row]) -> Iterator[str]:
                 f"aggrin_queue={each['aggr_in_queue']}, aggrutil={each['aggr_util']:.2f}%"
             )
         yield f"{'    ' if is_stacked else '  '}{each['name']}: {text}"
-
-
-def disk_behind(path: str, root: str = "/") -> str:
-    """The kernel's name of the whole disk that a device is, or that a file lies on; empty if there is no one such."""
-    path = os.path.abspath(path)
-    name = sysfs.name_behind(path, root) if path.startswith("/dev/") else ""
-    if not name:
-        name = filesystem_disk(path, root)
-    return sysfs.whole_disk(name, root) if name else ""
-
-
-def filesystem_disk(path: str, root: str) -> str:
-    try:
-        mount = mounts.behind(path, mounts.table(root))
-    except (OSError, ValueError):
-        return ""
-    if mount is None:
-        return ""
-    if mount.has_device:
-        return sysfs.name_of(mount.major_minor, root)
-    # btrfs has a number of its own making, and names its first device.
-    return sysfs.name_behind(mount.source, root) if mount.source.startswith("/dev/") else ""
 
 
 def counters(name: str, root: str) -> list[int]:

@@ -19,6 +19,7 @@ CHECKOUT: Final = Path(__file__).parents[2]
 UNITS: Final = CHECKOUT / "packaging" / "systemd"
 UNIT: Final = "iovigil.service"
 UNIT_FILE: Final = f"/usr/lib/systemd/system/{UNIT}"
+GROUP: Final = f"/sys/fs/cgroup/system.slice/{UNIT}"
 CONFIG_FILE: Final = "/etc/iovigil/agent.yml"
 DISK: Final = "/srv/data0"
 PROBE_DIRECTORY: Final = f"{DISK}/iovigil"
@@ -113,8 +114,16 @@ class InstalledAgent:
 
     def processes(self) -> set[int]:
         """All that run in the service's control group."""
-        group = f"/sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs"
-        return {int(pid) for pid in self.container.run("cat", group, check=False).stdout.split()}
+        found = self.container.run("find", GROUP, "-name", "cgroup.procs", "-exec", "cat", "{}", "+", check=False)
+        return {int(pid) for pid in found.stdout.split()}
+
+    def groups(self) -> dict[str, set[int]]:
+        """The control groups below the service's own, each with its processes."""
+        names = self.container.run("find", GROUP, "-mindepth", "1", "-type", "d", "-printf", "%P\n", check=False)
+        return {
+            name: {int(pid) for pid in self.container.run("cat", f"{GROUP}/{name}/cgroup.procs").stdout.split()}
+            for name in names.stdout.split()
+        }
 
     def children(self) -> set[int]:
         return self.processes() - {self.main_pid}

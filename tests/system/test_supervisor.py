@@ -16,6 +16,7 @@ import pytest
 from fake_children import DEAF, OBEDIENT, WELL_BEHAVED, launcher
 from processes import started, wait_until
 
+from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.run import Patience
@@ -205,8 +206,10 @@ class Unkillable(Worker):
         super().kill()
 
 
-def unkillable(tmp_path: Path) -> tuple[Supervisor, list[Unkillable]]:
-    workers: list[Unkillable] = []
+def unkillable(
+    tmp_path: Path, workers: list[Unkillable] | None = None, cgroups: Cgroups | None = None
+) -> tuple[Supervisor, list[Unkillable]]:
+    workers = [] if workers is None else workers
 
     def spawn(order: dict[str, object], page: StatsPage, launch: Path) -> Worker:
         worker = Unkillable.spawn(order, page, launch)
@@ -214,7 +217,7 @@ def unkillable(tmp_path: Path) -> tuple[Supervisor, list[Unkillable]]:
         workers.append(worker)
         return worker
 
-    return supervisor_for(launcher(tmp_path, DEAF), max_workers=1, spawn=spawn), workers
+    return supervisor_for(launcher(tmp_path, DEAF), max_workers=1, spawn=spawn, cgroups=cgroups), workers
 
 
 def test_a_child_that_cannot_be_killed_is_given_up_and_its_disk_left_alone(tmp_path: Path) -> None:
@@ -242,6 +245,32 @@ def test_a_child_that_cannot_be_killed_is_given_up_and_its_disk_left_alone(tmp_p
         finally:
             workers[0].let_go()
         await until(lambda: not supervisor.ledger.workers_abandoned)
+
+    in_time(scenario())
+
+
+class ReachingCgroups(Cgroups):
+    """The kill of a group that reaches what SIGKILL to the session did not."""
+
+    def __init__(self, workers: list[Unkillable]) -> None:
+        super().__init__()
+        self._workers = workers
+
+    async def kill(self, disk: str, probe: str) -> bool:
+        assert (disk, probe) == ("data0", "latency")
+        self._workers[-1].let_go()
+        return True
+
+
+def test_before_a_child_is_given_up_its_control_group_is_killed(tmp_path: Path) -> None:
+    workers: list[Unkillable] = []
+    supervisor, _ = unkillable(tmp_path, workers, ReachingCgroups(workers))
+
+    async def scenario() -> None:
+        result = await supervisor.run(DISK, entry_for())
+        assert result.failure == Failure.TIMEOUT
+        assert result.message.endswith("killed with its control group")
+        assert supervisor.ledger.workers_abandoned == 0
 
     in_time(scenario())
 

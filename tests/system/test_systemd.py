@@ -147,6 +147,43 @@ def test_agent_and_children_have_no_privilege(agent: InstalledAgent) -> None:
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
+def test_each_child_has_a_control_group_and_takes_it_along(agent: InstalledAgent) -> None:
+    agent.configure(CONFIG.replace("every: 1s", "every: 3s"))
+    agent.start()
+    children = agent.wait_for_a_fresh_run()
+    wait_until(lambda: agent.groups() == {"main": {agent.main_pid}, "job-scratch+latency": children}, "its group")
+    wait_until(lambda: set(agent.groups()) == {"main"}, "the group is gone with its child")
+
+
+def test_what_the_kernel_does_not_give_is_said_once(agent: InstalledAgent) -> None:
+    agent.start()
+    agent.wait_for("iovigil_runs_total", 3)
+    # This container has no controller of version 2, which its host keeps in version 1.
+    entries = [entry for entry in agent.journal() if "control groups of children lack" in str(entry["MESSAGE"])]
+    assert [entry["PRIORITY"] for entry in entries] == ["6"]
+    assert agent.scrape().value("iovigil_run_failures_total") == 0
+
+
+def test_a_group_that_a_killed_agent_left_is_removed_by_the_next(agent: InstalledAgent) -> None:
+    agent.start()
+    wait_until(lambda: "job-scratch+latency" in agent.groups(), "a child has its group")
+    agent.configure(CONFIG.replace("latency", "other"))
+    agent.signal("KILL")
+    wait_until(lambda: agent.show("NRestarts") == "1" and agent.show("ActiveState") == "active", "a restart")
+    agent.wait_for("iovigil_runs_total", probe="other")
+    assert "job-scratch+latency" not in agent.groups()
+
+
+def test_without_delegation_the_agent_goes_on_without_groups(agent: InstalledAgent) -> None:
+    agent.drop_in("no-groups", "[Service]\nDelegate=no\n")
+    agent.start()
+    agent.wait_for("iovigil_runs_total")
+    entry = agent.wait_for_message("no control group for each child")
+    assert "Delegate=yes" in str(entry["MESSAGE"])
+    assert agent.groups() == {}
+    assert agent.scrape().value("iovigil_run_failures_total") == 0
+
+
 def test_counters_move_within_a_run_on_io_uring(agent: InstalledAgent) -> None:
     def moved() -> bool:
         first, second = agent.scrape(), agent.scrape()

@@ -76,14 +76,21 @@ class VirtualMachine:
     initrd: Path
 
     def run(
-        self, program: Path, share: Path, deadline_s: float, disks: Sequence[Path] = (), devices: Sequence[str] = ()
+        self,
+        program: Path,
+        share: Path,
+        deadline_s: float,
+        disks: Sequence[Path] = (),
+        devices: Sequence[str] = (),
+        *,
+        start: str = "",
     ) -> Ended:
         """Boot, run a Python program as root, power off.
 
         `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on; `devices` are
-        more arguments for qemu.
+        more arguments for qemu; `start` is another script to be the machine's init, which leaves the same files.
         """
-        start = START.format(
+        start = start or START.format(
             packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
         )
         (share / "start").write_text(start)

@@ -69,6 +69,8 @@ probes:
     assert "data0: writes 732 MiB a day: one block in 10 each cycle, all within 140 days" in plan
     # 100 GiB at 20 MiB/s for 30 s of every 600 s.
     assert "the first cycle takes 1.19 days" in plan
+    # 20 MiB/s in pieces of 64 KiB; 100 GiB read in 13.99 days.
+    assert "data0 scrub 320 1 7.15 GiB 732 MiB 5.0%" in plan
 
 
 def test_a_mistake_in_the_web_configuration_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,11 +103,12 @@ def test_an_absent_disk_is_no_mistake_and_is_said(machine: Path) -> None:
     assert "warning: disk nvme0 is absent: /dev/disk/by-id/nvme-[bold]X" in text
 
 
-def test_a_probe_is_shown_as_options_of_a_command_line(machine: Path) -> None:
+def test_a_probe_is_shown_as_a_command_of_fio(machine: Path) -> None:
     lines = shown(TEXT, machine).split("\n")
     start = lines.index("Probe integrity on data0")
-    words = " ".join(lines[start + 1 : lines.index("", start)]).split()
+    words = " ".join(lines[start + 1 : lines.index("", start)]).replace("\\ ", "").split()
     assert words == [
+        "fio",
         "--name=integrity",
         "--ioengine=io_uring",
         "--rw=randwrite",
@@ -115,12 +118,50 @@ def test_a_probe_is_shown_as_options_of_a_command_line(machine: Path) -> None:
         "--runtime=30s",
         "--verify=crc32c",
         "--verify_state_save=0",
+        "--nice=5",
+        "--prioclass=2",
+        "--prio=7",
+        "--size=1g",
+        "--filename=/srv/data0/.iovigil",
     ]
+
+
+def test_disks_on_which_a_probe_is_the_same_share_one_command(machine: Path) -> None:
+    other = "  - {name: data1, file: /srv/data1/.iovigil, size: 1GiB}\nprobes:"
+    text = shown(TEXT.replace("probes:", other), machine)
+    assert text.count("fio --name=integrity") == 1
+    assert "# the same on data1, each with its own --filename" in text
+
+
+def test_the_load_at_worst_has_a_line_for_each_probe_and_one_for_all(machine: Path) -> None:
+    lines = shown(TEXT, machine).split("\n")
+    rows = [line.split() for line in lines[lines.index(next(x for x in lines if x.startswith("Load at worst"))) :]]
+    found = {(row[0], row[1]): row[2:] for row in rows if len(row) > 2}
+    assert found["nvme0", "latency"] == ["100", "1", "5.49", "GiB", "0", "B", "16.7%", "none"]
+    assert found["data0", "integrity"][:2] == ["no", "bound"]
+    assert found["data0", "(all)"][-3:] == ["24.2%", "no", "bound"] or "unknown" in found["data0", "(all)"]
+    assert ("nvme0", "(all)") not in found
+
+
+def test_what_has_no_bound_is_said_with_what_to_do(machine: Path) -> None:
+    text = " ".join(shown(TEXT, machine).split())
+    assert (
+        "integrity has no bound: without rate_iops for reads and rate_iops for writes, or limits, it takes all" in text
+    )
+    assert "iovigil_last_run_bytes_per_second" in text
+    bounded = TEXT.replace("verify: crc32c", "rate_iops: 10")
+    assert "no bound" not in shown(bounded, machine)
+
+
+def test_how_often_a_file_is_written_over_is_said(machine: Path) -> None:
+    text = shown(TEXT.replace("verify: crc32c", "time_based: 0, size: 512MiB"), machine)
+    assert "data0: its file of 1g is written over 72 times a day" in text
 
 
 def test_the_schedule_has_the_next_starts_and_the_longest_run(machine: Path) -> None:
     lines = shown(TEXT, machine).split("\n")
-    schedule = [line.split() for line in lines[lines.index("Probe integrity on data0") :] if line.startswith("data0 ")]
+    below = lines[lines.index("Probe integrity on data0") :]
+    schedule = [line.split() for line in below if line.startswith("data0 ")][:2]
     assert [row[:3] + row[4:5] for row in schedule] == [
         ["data0", "latency", "30s", "5s"],
         ["data0", "integrity", "10m", "45s"],
@@ -157,7 +198,8 @@ WINDOWED = TEXT.replace(
 
 
 def test_the_next_starts_are_those_within_the_windows(machine: Path) -> None:
-    lines = shown("agent: {timezone: Asia/Kathmandu}\n" + WINDOWED, machine).split("\n")
+    plan, _, _ = shown("agent: {timezone: Asia/Kathmandu}\n" + WINDOWED, machine).partition("Load at worst")
+    lines = plan.split("\n")
     assert any("next starts (Asia/Kathmandu)" in " ".join(line.split()) for line in lines)
     [row] = [line.split() for line in lines if line.startswith("data0 ") and "integrity" in line]
     starts = [datetime.strptime(f"{day} {time}", "%a %H:%M") for day, time in zip(row[5::2], row[6::2], strict=True)]

@@ -103,6 +103,9 @@ def test_a_right_configuration_is_read() -> None:
         rate_iops=(100, 100, 100),
         direct=True,
         verify_state_save=False,
+        nice=5,
+        prioclass=2,
+        prio=7,
     )
     assert (integrity.every_s, integrity.options.size) == (600.0, 256 << 20)
 
