@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,10 @@ from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server
+from iovigil.agent.web.api import Api
+from iovigil.agent.web.recent_runs import RecentRuns
+from iovigil.agent.web.site import Site
+from iovigil.agent.web.sources import Aside, MismatchesAside
 from iovigil.agent.worker import LAUNCHER
 
 log = logging.getLogger(__name__)
@@ -65,7 +70,10 @@ class Daemon:
         self._archive = Archive(history.database(config.agent.state_directory))
         self._corruption = Corruption(self._archive)
         self._rounds = Rounds(self.supervisor, self._look_at_turns)
-        self.server = Server(lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
+        self._recent_runs = RecentRuns()
+        self.server = Server(
+            lambda: self.ledger, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site()
+        )
         self.is_ready = False
         self._is_bounding_dumps = False
         self._reloading = asyncio.Lock()
@@ -73,6 +81,19 @@ class Daemon:
         self._last_tick_s = time.monotonic()
         self._must_stop = False
         self._wake = asyncio.Event()
+
+    def _site(self) -> Site:
+        path = self._archive.path
+        found = MismatchesAside(lambda disk, limit, before: history.mismatches(path, disk, limit, before), Aside())
+        api = Api(
+            lambda: self.ledger,
+            self._recent_runs,
+            found,
+            is_control_enabled=lambda: self._config.agent.enable_control,
+            host=os.uname().nodename,
+            on_look=self._recent_runs.note,
+        )
+        return Site(api)
 
     async def run(
         self,
@@ -211,6 +232,7 @@ class Daemon:
             await asyncio.sleep(PAGES_INTERVAL_S)
             try:
                 self.supervisor.look()
+                self._recent_runs.note(self.ledger)
                 self._corruption.close_quiet()
                 if self._corruption.has_new_dumps:
                     self._corruption.has_new_dumps = False

@@ -154,8 +154,11 @@ def load(path: Path) -> tuple[list[LastMismatch], str]:
             return [], set_aside(path, str(error))
 
 
-def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
-    """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable."""
+def mismatches(path: Path, disk: str = "", limit: int = -1, before: tuple[str, int] | None = None) -> list[Mismatched]:
+    """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable.
+
+    `before` is the run and the number of one: those that were found earlier.
+    """
     if not path.exists():
         return []
     with in_words(path):
@@ -164,8 +167,9 @@ def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", BUSY_S, uri=True)) as connection:
             rows = connection.execute(
                 f"SELECT {', '.join(Mismatched._fields)} FROM mismatches WHERE ?1 IN ('', disk) "
+                "AND (?3 IS NULL OR id < (SELECT id FROM mismatches WHERE run = ?3 AND number = ?4)) "
                 "ORDER BY id DESC LIMIT ?2",
-                (disk, limit),
+                (disk, limit, *(before or (None, None))),
             )
             return [Mismatched(*row) for row in rows][::-1]
 

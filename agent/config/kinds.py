@@ -89,6 +89,12 @@ def read_interval_s(text: str) -> float:
     return interval_us / SECOND_US
 
 
+def read_flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{quoted(text)} is neither true nor false")
+    return text == "true"
+
+
 def whole(least: int, most: int) -> Kind:
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
@@ -100,6 +106,7 @@ def whole(least: int, most: int) -> Kind:
     return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
 
 
+FLAG: Final = Kind(read_flag, {"type": "boolean"})
 NAME: Final = Kind(read_label, {"type": "string", "pattern": f"^{LABEL.pattern}$"})
 PATTERN: Final = Kind(read_glob, {"type": "string", "pattern": rf"^{GLOB.pattern}$"})
 LISTEN: Final = Kind(read_address, {"type": "string", "examples": ["127.0.0.1:9942", "[::]:9942", ":9942"]})

@@ -30,6 +30,10 @@ class AgentSettings(msgspec.Struct, frozen=True):
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
+    enable_control: Annotated[
+        bool,
+        key("Whether whoever reaches the listen address may pause, resume and start probes over HTTP.", kinds.FLAG),
+    ] = False
 
 
 class RegionSettings(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The HTTP server: a few routes that answer from memory, within bounds of time and size."""
+"""The HTTP server: metrics, health and reload beside the site, within bounds of time and size."""
 
 import asyncio
 import errno
@@ -16,7 +16,11 @@ from aiohttp.typedefs import Handler
 from iovigil.agent import metrics
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.metrics.accept import preferences
-from iovigil.agent.web import landing, listen
+from iovigil.agent.web import listen
+from iovigil.agent.web.api import Api
+from iovigil.agent.web.recent_runs import RecentRuns
+from iovigil.agent.web.site import Site
+from iovigil.agent.web.sources import NoMismatches
 
 TICK_LIMIT_S: Final = 30.0
 KEEPALIVE_S: Final = 120.0  # longer than a scrape interval; also how long a request line may take to arrive
@@ -31,12 +35,6 @@ HINTS: Final = {
     errno.EADDRNOTAVAIL: "; no interface of this host has that address",
 }
 
-PAGE_HEADERS: Final = {
-    hdrs.CACHE_CONTROL: "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -49,8 +47,10 @@ class Server:
         reload: Callable[[], Awaitable[list[str]]],
         is_ready: Callable[[], bool],
         last_tick: Callable[[], float],
+        site: Site | None = None,
     ) -> None:
         """`reload` returns the problems it found; `last_tick` is on the clock of `time.monotonic`."""
+        self._site = site or Site(Api(ledger_of, RecentRuns(), NoMismatches()))
         self._ledger_of = ledger_of
         self._reload = reload
         self._is_ready = is_ready
@@ -67,11 +67,11 @@ class Server:
         app = web.Application(middlewares=[bound_and_report])
         app.add_routes(
             [
-                web.get("/", self._landing),
                 web.get("/metrics", self._metrics),
                 web.get("/-/healthy", self._healthy),
                 web.get("/-/ready", self._ready),
                 web.post("/-/reload", self._reload_now),
+                *self._site.routes(),
             ]
         )
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_S)
@@ -101,9 +101,6 @@ class Server:
         except TimeoutError:
             log.warning("web: requests still running at stop were cut off")
         self._runner = None
-
-    async def _landing(self, _request: web.Request) -> web.Response:
-        return web.Response(text=landing.render(self._ledger_of()), content_type="text/html", headers=PAGE_HEADERS)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         body, content_type = metrics.render(self._ledger_of(), header(request, hdrs.ACCEPT))

@@ -1,0 +1,192 @@
+"""What the API asks of the rest of the agent: the least that it needs, each answered from memory or aside."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeVar
+
+from iovigil.agent import aside
+from iovigil.agent.history import HistoryUnusable, Mismatched
+
+T = TypeVar("T")
+
+DEADLINE_S: Final = 5.0
+CALLS: Final = 4
+"""Most calls aside at a time: a state directory that hangs costs that many threads, and no more."""
+
+
+class Pause(Protocol):
+    """What is not to run, until when and why; `*` is every disk or every probe."""
+
+    @property
+    def disk(self) -> str: ...
+    @property
+    def probe(self) -> str: ...
+    @property
+    def until_unix(self) -> float | None: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class Control(Protocol):
+    """What an operator can do to the plan, on the event loop's thread."""
+
+    def pause(
+        self, disk: str = "*", probe: str = "*", *, until_unix: float | None = None, reason: str = ""
+    ) -> object: ...
+    def resume(self, disk: str = "*", probe: str = "*") -> object: ...
+    def paused(self) -> Sequence[Pause]: ...
+    def run_now(self, disk: str, probe: str) -> object:
+        """Start a run. Raises Busy."""
+
+
+class Upcoming(Protocol):
+    """One turn of the plan."""
+
+    @property
+    def disk(self) -> str: ...
+    @property
+    def probe(self) -> str: ...
+    @property
+    def next_unix(self) -> float: ...
+    @property
+    def due_unix(self) -> float | None: ...
+    @property
+    def last_skip(self) -> str | None: ...
+    @property
+    def last_skip_unix(self) -> float | None: ...
+
+
+class Plan(Protocol):
+    """The rounds, as far as they tell what comes."""
+
+    def upcoming(self) -> Sequence[Upcoming]: ...
+
+
+class RunRecord(Protocol):
+    """One finished run, as the history keeps it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def disk(self) -> str: ...
+    @property
+    def probe(self) -> str: ...
+    @property
+    def started_unix(self) -> float: ...
+    @property
+    def duration_s(self) -> float: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def failure(self) -> str:
+        """Empty after success."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def messages(self) -> Sequence[str]: ...
+    @property
+    def exit_status(self) -> int | None: ...
+    @property
+    def signal(self) -> int | None: ...
+    @property
+    def options(self) -> Mapping[str, object]: ...
+    @property
+    def ios(self) -> Mapping[str, int]: ...
+    @property
+    def bytes(self) -> Mapping[str, int]: ...
+    @property
+    def errors(self) -> Mapping[str, int]: ...
+    @property
+    def latency_s(self) -> Mapping[str, Mapping[str, float]]: ...
+    @property
+    def verified_bytes(self) -> int: ...
+    @property
+    def mismatches(self) -> Mapping[str, int]: ...
+
+
+class Runs(Protocol):
+    """Finished runs, newest first. Raises HistoryUnusable."""
+
+    async def latest(
+        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> Sequence[RunRecord]: ...
+    async def run(self, id: int) -> RunRecord | None: ...  # noqa: A002 - the field's own name
+
+
+class Mismatches(Protocol):
+    """Blocks that failed verification, newest first. Raises HistoryUnusable."""
+
+    async def latest(self, disk: str, limit: int, before: tuple[str, int] | None) -> Sequence[Mismatched]: ...
+
+
+class BlockingRuns(Protocol):
+    """A history that is read where it may block."""
+
+    def latest(
+        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> Sequence[RunRecord]: ...
+    def run(self, id: int) -> RunRecord | None: ...  # noqa: A002
+
+
+class Aside:
+    """Calls what may block, a few at a time, each for as long as a reader waits."""
+
+    def __init__(self, deadline_s: float = DEADLINE_S, calls: int = CALLS) -> None:
+        self._deadline_s = deadline_s
+        self._free = calls
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """The result of that. Raises HistoryUnusable."""
+        if not self._free:
+            raise HistoryUnusable("the history is being read by others, and does not answer: try again later")
+
+        def function() -> T:
+            try:
+                return work()
+            finally:
+                self._free += 1
+
+        self._free -= 1
+        try:
+            return await aside.call(function, self._deadline_s)
+        except TimeoutError:
+            raise HistoryUnusable(f"the history does not answer within {self._deadline_s:g} s") from None
+        except OSError as error:
+            raise HistoryUnusable(f"the history cannot be read: {error.strerror or error}") from None
+
+
+class RunsAside:
+    """Makes of a history that blocks one that is waited for beside the loop."""
+
+    def __init__(self, history: BlockingRuns, beside: Aside) -> None:
+        self._history = history
+        self._aside = beside
+
+    async def latest(
+        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> Sequence[RunRecord]:
+        return await self._aside.call(lambda: self._history.latest(disk, probe, limit, before_id))
+
+    async def run(self, id: int) -> RunRecord | None:  # noqa: A002
+        return await self._aside.call(lambda: self._history.run(id))
+
+
+class MismatchesAside:
+    """The mismatches of a database, read beside the loop."""
+
+    def __init__(self, read: Callable[[str, int, tuple[str, int] | None], Sequence[Mismatched]], beside: Aside) -> None:
+        """`read` gets the disk (empty is all), the limit and the key of the row before; oldest first."""
+        self._read = read
+        self._aside = beside
+
+    async def latest(self, disk: str, limit: int, before: tuple[str, int] | None) -> Sequence[Mismatched]:
+        return (await self._aside.call(lambda: self._read(disk, limit, before)))[::-1]
+
+
+class NoMismatches:
+    """Where there is no history."""
+
+    async def latest(self, disk: str, limit: int, before: tuple[str, int] | None) -> Sequence[Mismatched]:  # noqa: ARG002
+        return ()
