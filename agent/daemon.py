@@ -89,7 +89,7 @@ class Daemon:
             lambda: self.ledger,
             self._recent_runs,
             found,
-            is_control_enabled=lambda: self._config.agent.enable_control,
+            is_control_enabled=lambda: self._config.agent.web.enable_control,
             host=os.uname().nodename,
             on_look=self._recent_runs.note,
         )

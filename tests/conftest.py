@@ -57,6 +57,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_mkfs": (has("mkfs.ext4"), "mkfs.ext4 is not installed"),
     "requires_promtool": (has("promtool"), "promtool is not installed"),
     "requires_prometheus": (has("prometheus"), "prometheus is not installed"),
+    "requires_chromium": (has("chromium"), "chromium is not installed"),
     "requires_systemd_analyze": (has("systemd-analyze"), "systemd-analyze is not installed"),
     "requires_nspawn": (
         lambda: is_root() and has("systemd-nspawn")() and has("mmdebstrap")(),

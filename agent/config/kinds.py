@@ -12,6 +12,8 @@ LABEL: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 GLOB: Final = re.compile(r"[A-Za-z0-9_.:*?\[\]!-]{1,64}", re.ASCII)
 ADDRESS: Final = re.compile(r"(?P<host>|[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):(?P<port>[0-9]{1,5})", re.ASCII)
 
+FLAGS: Final[Mapping[str, bool]] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
 # The disk's own footer, the blocks of direct I/O and a block of every probe have to find room.
 SMALLEST_FILE: Final = 1 << 20
 LARGEST_FILE: Final = 1 << 50
@@ -90,9 +92,9 @@ def read_interval_s(text: str) -> float:
 
 
 def read_flag(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError(f"{quoted(text)} is neither true nor false")
-    return text == "true"
+    if text not in FLAGS:
+        raise ValueError(f"{quoted(text)} is not a flag: true or false")
+    return FLAGS[text]
 
 
 def whole(least: int, most: int) -> Kind:
@@ -106,7 +108,6 @@ def whole(least: int, most: int) -> Kind:
     return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
 
 
-FLAG: Final = Kind(read_flag, {"type": "boolean"})
 NAME: Final = Kind(read_label, {"type": "string", "pattern": f"^{LABEL.pattern}$"})
 PATTERN: Final = Kind(read_glob, {"type": "string", "pattern": rf"^{GLOB.pattern}$"})
 LISTEN: Final = Kind(read_address, {"type": "string", "examples": ["127.0.0.1:9942", "[::]:9942", ":9942"]})
@@ -115,3 +116,4 @@ FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 SIZE: Final = Kind(read_size, {"type": ["integer", "string"], "examples": ["1GiB"]})
 INTERVAL: Final = Kind(read_interval_s, {"type": ["number", "string"], "examples": ["30s", "10m", "1d"]})
+FLAG: Final = Kind(read_flag, {"enum": [True, False, 0, 1, "yes", "no"]})

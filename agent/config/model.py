@@ -20,6 +20,15 @@ def key(text: str, kind: Kind | None = None) -> Meta:
     return Meta(description=text, extra={"kind": kind})
 
 
+class WebSettings(msgspec.Struct, frozen=True):
+    """Who may ask the agent what."""
+
+    enable_control: Annotated[
+        bool,
+        key("Whether POST /api/v1/pause, /resume and /run do what they say; else the API only tells.", kinds.FLAG),
+    ] = False
+
+
 class AgentSettings(msgspec.Struct, frozen=True):
     """Where the agent serves and what it may use."""
 
@@ -30,10 +39,7 @@ class AgentSettings(msgspec.Struct, frozen=True):
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
     max_workers: Annotated[int, key("Most runs at the same time.", kinds.whole(1, 256))] = 4
-    enable_control: Annotated[
-        bool,
-        key("Whether whoever reaches the listen address may pause, resume and start probes over HTTP.", kinds.FLAG),
-    ] = False
+    web: Annotated[WebSettings, key("Who may ask the agent what: a mapping, see `web`.")] = WebSettings()
 
 
 class RegionSettings(msgspec.Struct, frozen=True):

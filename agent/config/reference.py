@@ -9,6 +9,7 @@ from iovigil.agent.config.model import (
     DiskSettings,
     ProbeSettings,
     RegionSettings,
+    WebSettings,
     keys_of,
 )
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
@@ -80,6 +81,7 @@ def sections() -> Iterator[str]:
     yield "## The configuration file\n"
     for title, opening, settings in (
         ("agent", TOP_KEYS["agent"], AgentSettings),
+        ("web", "Of the agent.", WebSettings),
         ("disks", TOP_KEYS["disks"], DiskSettings),
         ("region", "Of a disk, beside `device`.", RegionSettings),
         ("probes", TOP_KEYS["probes"], ProbeSettings),
@@ -87,7 +89,7 @@ def sections() -> Iterator[str]:
         yield f"### `{title}`\n\n{opening} {settings.__doc__}\n"
         yield "| key | default | meaning |\n| --- | --- | --- |"
         for key in keys_of(settings):
-            default = "required" if key.is_required else code(default_text(key.default))
+            default = "required" if key.is_required else code(default_text(key.default) if key.kind else "")
             yield f"| `{key.name}` | {default} | {key.text} |"
         yield ""
     yield (
@@ -97,6 +99,8 @@ def sections() -> Iterator[str]:
 
 
 def default_text(default: object) -> str:
+    if isinstance(default, bool):
+        return "true" if default else "false"
     return ", ".join(default) if isinstance(default, tuple) else str(default or "")
 
 

@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 
 from iovigil.agent.config.kinds import LABEL
-from iovigil.agent.config.model import AgentSettings, ConfigKey, DiskSettings, ProbeSettings, RegionSettings, keys_of
+from iovigil.agent.config.model import (
+    AgentSettings,
+    ConfigKey,
+    DiskSettings,
+    ProbeSettings,
+    RegionSettings,
+    WebSettings,
+    keys_of,
+)
 from iovigil.agent.config.rules import NOT_IN_A_PROBE
 from iovigil.agent.config.sections import TOP_KEYS
 from iovigil.engines.compounds import notation_of
@@ -23,7 +31,7 @@ def build() -> Schema:
         "title": "iovigil configuration, version 1",
         **mapping(
             {
-                "agent": {"description": TOP_KEYS["agent"], **settings(AgentSettings)},
+                "agent": {"description": TOP_KEYS["agent"], **settings(AgentSettings, {"web": settings(WebSettings)})},
                 "disks": {"description": TOP_KEYS["disks"], "type": "array", "minItems": 1, "items": disk()},
                 "probes": {
                     "description": TOP_KEYS["probes"],
@@ -58,7 +66,7 @@ def value(key: ConfigKey, structures: Schema) -> Schema:
     described: dict[str, Any] = {"description": key.text}
     schema = key.kind.schema if key.kind else structures[key.name]
     described |= {"type": "array", "minItems": 1, "items": schema} if key.is_list else schema
-    if not key.is_required and key.default:
+    if not key.is_required and key.default and key.kind:
         described["default"] = key.default
     return described
 

@@ -16,6 +16,7 @@ from iovigil.agent.config.model import (
     DiskSettings,
     ProbeSettings,
     RegionSettings,
+    WebSettings,
     keys_of,
 )
 from iovigil.agent.config.rules import Located
@@ -31,7 +32,13 @@ TOP_KEYS: Final[Mapping[str, str]] = {
 
 def read_agent(root: Section) -> AgentSettings:
     section = root.section("agent") if "agent" in root.entries else None
-    return AgentSettings(**read_keys(section, AgentSettings)) if section is not None else AgentSettings()
+    if section is None:
+        return AgentSettings()
+    values = read_keys(section, AgentSettings)
+    web = section.section("web") if "web" in section.entries else None
+    if web is not None:
+        values["web"] = WebSettings(**read_keys(web, WebSettings))
+    return AgentSettings(**values)
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:

@@ -1,10 +1,11 @@
 """The JSON API: what is known of disks, runs and the plan, and, where that is enabled, pausing and starting."""
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -27,8 +28,6 @@ DOCUMENT: Final = f"{ROOT}/openapi.json"
 LARGEST_BODY: Final = 4096
 BODY_S: Final = 10.0
 SMALLEST_COMPRESSED: Final = 1024
-SCANNED: Final = 2000
-"""Most runs that are looked at to find the failed ones of a page; the cursor goes on from there."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -231,23 +230,16 @@ class Api:
         query = read_query(request, resources.RunsQuery)
         before = read_cursor("runs", (int,), query.cursor)
         self._on_look(self._ledger_of())
-        found: list[RunRecord] = []
-        before_id = int(before[0]) if before else None
-        scanned, batch = 0, (query.limit + 1 if not query.failed else resources.LARGEST_PAGE)
-        is_more = True
-        while is_more and len(found) <= query.limit and scanned < SCANNED:
-            records = await self._runs.latest(query.disk, query.probe, batch, before_id)
-            is_more = len(records) == batch
-            scanned += len(records)
-            before_id = records[-1].id if records else before_id
-            found += [record for record in records if record.failure or not query.failed]
+        found = await self._runs.latest(
+            query.disk, query.probe, query.limit + 1, int(before[0]) if before else None, is_failed=query.failed
+        )
         page = found[: query.limit]
-        end_id = page[-1].id if len(found) > query.limit else before_id if is_more else None
+        is_more = len(found) > query.limit
         return answer(
             request,
             resources.Runs(
                 runs=[summary_of(record) for record in page],
-                next_cursor=cursor.spell("runs", end_id) if end_id is not None else None,
+                next_cursor=cursor.spell("runs", page[-1].id) if is_more else None,
             ),
         )
 
@@ -285,25 +277,24 @@ class Api:
 
     async def _pause(self, request: web.Request) -> web.Response:
         control, order = self._allowed(request), await read_order(request, resources.PauseOrder)
-        self._check_names(order.disk, order.probe)
         if order.until_unix is not None and order.until_unix <= time.time():
             raise ProblemError(BAD, "until_unix has passed: give a time to come", found=str(order.until_unix))
-        control.pause(order.disk, order.probe, until_unix=order.until_unix, reason=order.reason)
+        with self._said():
+            control.pause(order.disk, order.probe, until_unix=order.until_unix, reason=order.reason)
         return answer(request, resources.Pauses(pauses=self.standing().pauses()))
 
     async def _resume(self, request: web.Request) -> web.Response:
         control, order = self._allowed(request), await read_order(request, resources.ResumeOrder)
-        # No check of the names: what was paused may be gone from the configuration.
-        control.resume(order.disk, order.probe)
+        with self._said():
+            control.resume(order.disk, order.probe)
         return answer(request, resources.Pauses(pauses=self.standing().pauses()))
 
     async def _run_now(self, request: web.Request) -> web.Response:
         control, order = self._allowed(request), await read_order(request, resources.RunOrder)
-        if "*" in (order.disk, order.probe):
-            raise ProblemError(BAD, "one probe on one disk is started at a time: name both", found="*")
         self._check_names(order.disk, order.probe)
         try:
-            control.run_now(order.disk, order.probe)
+            with self._said():
+                control.run_now(order.disk, order.probe)
         except Busy as busy:
             detail = f"{order.probe} cannot start on {order.disk} now ({busy.skip.value}): try again later"
             raise ProblemError(HTTPStatus.CONFLICT, detail, reason=busy.skip.value) from None
@@ -315,7 +306,7 @@ class Api:
     def _allowed(self, request: web.Request) -> Control:
         """What the request may use. Raises ProblemError."""
         if not self._is_control_enabled():
-            detail = "this API is read-only: set agent.enable_control to true in the configuration, and reload"
+            detail = "this API is read-only: set agent.web.enable_control to true in the configuration, and reload"
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         # A page from elsewhere can make a browser send this, with the credentials that the browser holds.
         site = request.headers.get("Sec-Fetch-Site", "none")
@@ -327,12 +318,22 @@ class Api:
             raise ProblemError(BROKEN, "this agent has no plan to control yet: try again later")
         return self._control
 
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """What the control says against an order, as a problem."""
+        try:
+            yield
+        except LookupError as error:
+            raise ProblemError(MISSING, error.args[0] if error.args else "there is no such probe") from None
+        except ValueError as error:
+            raise ProblemError(BAD, str(error)) from None
+
     def _check_names(self, disk: str, probe: str) -> None:
         ledger = self._ledger_of()
-        if disk != "*" and disk not in ledger.disks:
+        if disk not in ledger.disks:
             raise unknown("disk", disk, ledger.disks)
-        probes = dict.fromkeys(entry.probe for entry in ledger.probes.values() if disk in ("*", entry.disk))
-        if probe != "*" and probe not in probes:
+        probes = dict.fromkeys(entry.probe for entry in ledger.probes.values() if entry.disk == disk)
+        if probe not in probes:
             raise unknown("probe", probe, probes)
 
 
@@ -361,6 +362,7 @@ def run_of(record: RunRecord) -> resources.Run:
         ios=dict(record.ios),
         bytes=dict(record.bytes),
         errors=dict(record.errors),
+        errnos=dict(record.errnos),
         verified_bytes=record.verified_bytes,
         mismatches=dict(record.mismatches),
     )
@@ -397,24 +399,38 @@ async def read_order(request: web.Request, of: type[S]) -> S:
     try:
         return msgspec.json.decode(body, type=of)
     except msgspec.ValidationError as error:
-        raise misfit(error, msgspec.json.decode(body), of) from None
+        raise misfit(error, given_in(body), of) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError(BAD, f"the body is not JSON: {error}", found=repr(body[:80])) from None
 
 
+def given_in(body: bytes) -> Any:
+    """What a body holds; itself where that is nested too deep to be read."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+
+
 async def read_body(request: web.Request) -> bytes:
     """A small body, within bounds of size and time. Raises ProblemError."""
-    body = bytearray()
+    too_large = ProblemError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {LARGEST_BODY} bytes",
+        headers={hdrs.CONNECTION: "close"},
+    )
+    if (request.content_length or 0) > LARGEST_BODY:
+        raise too_large
     try:
         async with asyncio.timeout(BODY_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > LARGEST_BODY:
-                    detail = f"the body is larger than {LARGEST_BODY} bytes"
-                    raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={hdrs.CONNECTION: "close"})
+            body = await request.read()
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, f"the body has not come within {BODY_S:g} s") from None
-    return bytes(body)
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large from None
+    if len(body) > LARGEST_BODY:
+        raise too_large
+    return body
 
 
 def misfit(error: msgspec.ValidationError, given: Any, of: type[msgspec.Struct]) -> ProblemError:

@@ -49,7 +49,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "title": "iovigil",
             "version": iovigil.__version__,
             "summary": "What the disk probes of this host found, and when they run.",
-            "description": "Read-only unless the configuration says agent.enable_control. Answers come from memory "
+            "description": "Read-only unless the configuration says agent.web.enable_control. Answers come from memory "
             "and from the agent's own history: no watched disk is touched.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -56,17 +56,24 @@ def attention(
         text = "The last configuration was refused; the one before is in force. iovigil check-config says why."
         notes.append((-1, note("failed", "configuration", text, "")))
     for pause in pauses:
-        until = f", until {words.ahead(pause.until_unix, now_unix)}" if pause.until_unix else ", until it is resumed"
+        end = f"ends {words.ahead(pause.until_unix, now_unix)}" if pause.until_unix else "until it is resumed"
         what = f"{everything(pause.disk, 'disk')} · {everything(pause.probe, 'probe')}"
-        notes.append((order.index(State.PAUSED), note("paused", what, f"{pause.reason or 'paused'}{until}", "")))
+        notes.append((order.index(State.PAUSED), note("paused", what, pause.reason or "paused", end)))
     for disk in disks:
+        alike: dict[tuple[State, str], list[resources.Probe]] = {}
         for probe in disk.probes:
-            what = f"{disk.name} · {probe.probe}"
             if probe.state not in QUIET and (probe.state is not State.PAUSED or not pauses):
-                notes.append((order.index(probe.state), note(probe.state, what, probe.reason, since(probe, now_unix))))
-            if probe.last_mismatch_unix is not None:
-                text = f"data corruption was found {words.ago(probe.last_mismatch_unix, now_unix)}"
-                notes.append((1, note("failed", what, text, "mismatch")))
+                alike.setdefault((probe.state, probe.reason), []).append(probe)
+            is_told = probe.state is State.FAILED and probe.last_run is not None and probe.last_run.failure == "verify"
+            if probe.last_mismatch_unix is not None and not is_told:
+                when = words.ago(probe.last_mismatch_unix, now_unix)
+                what = f"{disk.name} · {probe.probe}"
+                notes.append((order.index(State.FAILED), note("failed", what, "data corruption was found", when)))
+        for (state, reason), probes in alike.items():
+            names = "every probe" if len(probes) == len(disk.probes) > 1 else ", ".join(each.probe for each in probes)
+            notes.append(
+                (order.index(state), note(state, f"{disk.name} · {names}", reason, since(probes[0], now_unix)))
+            )
     yield from (text for _, text in sorted(notes, key=lambda each: each[0]))
 
 
@@ -106,20 +113,21 @@ def cell(disk: resources.Disk, probe: resources.Probe | None, name: str, now_uni
     label = escape(name)
     if probe is None:
         return (
-            f'<td role="cell" class="cell none" data-label="{label}">'
+            '<td role="cell" class="cell none">'
             '<span aria-hidden="true">&ndash;</span><span class="unseen">not on this disk</span></td>'
         )
     return (
-        f'<td role="cell" class="cell s-{probe.state}" data-label="{label}" data-probe="{label}">'
+        f'<td role="cell" class="cell s-{probe.state}" data-probe="{label}">'
+        f'<div class="in" data-label="{label}">'
         f'<a class="state" href="#disk={escape(disk.name)}&amp;probe={label}">{glyph(probe.state)}'
-        f"<span>{probe.state}</span></a>{''.join(lines(probe, now_unix))}</td>"
+        f"<span>{probe.phase or probe.state}</span></a>{''.join(lines(probe, now_unix))}</div></td>"
     )
 
 
 def lines(probe: resources.Probe, now_unix: float) -> Iterator[str]:
     if (p99_s := worst_p99_s(probe)) is not None:
         yield f'<span class="figure">{words.latency(p99_s)}</span>'
-    if probe.state is not State.OK and probe.reason:
+    if probe.state not in (State.OK, State.RUNNING) and probe.reason:
         yield f'<span class="why">{escape(probe.reason)}</span>'
     if probe.last_mismatch_unix is not None:
         yield f'<span class="why bad">corruption {words.ago(probe.last_mismatch_unix, now_unix)}</span>'
@@ -127,7 +135,7 @@ def lines(probe: resources.Probe, now_unix: float) -> Iterator[str]:
     if probe.last_run is not None:
         times.append(words.ago(probe.last_run.ended_unix, now_unix))
     if probe.next_unix is not None:
-        times.append(f"next {words.ahead(probe.next_unix, now_unix)}")
+        times.append(f'<span class="unseen">next </span>{words.ahead(probe.next_unix, now_unix)}')
     if times:
         yield f'<span class="when">{" · ".join(times)}</span>'
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from iovigil.agent.ledger import Ledger, RunResult
+from iovigil.agent.metrics.io import error_name
 from iovigil.agent.metrics.operations import NAMES, fallible, transfers
 from iovigil.agent.mismatch_text import counts
 from iovigil.engines.options import JobOptions
@@ -39,6 +40,7 @@ class RecentRun:
     ios: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    errnos: dict[str, int] = field(default_factory=dict)
     latency_s: dict[str, dict[str, float]] = field(default_factory=dict)
     verified_bytes: int = 0
     mismatches: dict[str, int] = field(default_factory=dict)
@@ -65,12 +67,21 @@ class RecentRuns:
             del self._noted[key]  # else an account that is gone would keep the page of its last run
 
     async def latest(
-        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+        self,
+        disk: str | None = None,
+        probe: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        *,
+        is_failed: bool = False,
     ) -> Sequence[RecentRun]:
         runs = (
             run
             for run in reversed(self._runs)
-            if disk in (None, run.disk) and probe in (None, run.probe) and (before_id is None or run.id < before_id)
+            if disk in (None, run.disk)
+            and probe in (None, run.probe)
+            and (before_id is None or run.id < before_id)
+            and (run.failure or not is_failed)
         )
         return list(itertools.islice(runs, limit))
 
@@ -103,10 +114,20 @@ def record_of(number: int, result: RunResult) -> RecentRun:
         ios={name: page.counter(Counter.IOS, ddir) for name, ddir in moved.items()},
         bytes={name: page.counter(Counter.BYTES, ddir) for name, ddir in moved.items()},
         errors={NAMES[ddir]: sum(page.errors(ddir).values()) for ddir in fallible(options)},
+        errnos=errnos(result),
         latency_s=latencies(result),
         verified_bytes=sum(page.counter(Counter.VERIFIED_BYTES, ddir) for ddir in moved.values()),
         mismatches={kind: number for kind, number in counts(page).items() if number},
     )
+
+
+def errnos(result: RunResult) -> dict[str, int]:
+    """The errors of its I/Os by their names."""
+    total: dict[str, int] = {}
+    for ddir in fallible(result.options):
+        for number, times in result.page.errors(ddir).items():
+            total[error_name(number)] = total.get(error_name(number), 0) + times
+    return total
 
 
 def latencies(result: RunResult) -> dict[str, dict[str, float]]:

@@ -119,7 +119,8 @@ class Run(RunSummary):
     options: Annotated[dict[str, Any], told("The job's options as far as they were written.")]
     ios: dict[str, int]
     bytes: dict[str, int]
-    errors: dict[str, int]
+    errors: Annotated[dict[str, int], told("I/Os that returned an error, by operation.")]
+    errnos: Annotated[dict[str, int], told("The same I/Os by what they returned.")]
     verified_bytes: int
     mismatches: Annotated[dict[str, int], told("Blocks that failed verification, by kind.")]
 
@@ -146,7 +147,7 @@ class Turn(Base):
 
 
 class Paused(Base):
-    """What is not to run; `*` is every disk or every probe."""
+    """What is not to run; names may be patterns, and `*` is every one."""
 
     disk: str
     probe: str
@@ -248,8 +249,8 @@ class MismatchesQuery(Order):
 class PauseOrder(Order):
     """What to pause: everything where nothing is said."""
 
-    disk: Annotated[Name, told("A disk, or * for every one.")] = "*"
-    probe: Annotated[Name, told("A probe, or * for every one.")] = "*"
+    disk: Annotated[Name, told("A disk, or a pattern; * is every one.")] = "*"
+    probe: Annotated[Name, told("A probe, or a pattern; * is every one.")] = "*"
     until_unix: Annotated[Instant | None, told("When it ends by itself.")] = None
     reason: Annotated[str, Meta(max_length=LONGEST_REASON, description="Why, for whoever reads it.")] = ""
 
@@ -257,8 +258,8 @@ class PauseOrder(Order):
 class ResumeOrder(Order):
     """What to resume: everything where nothing is said."""
 
-    disk: Annotated[Name, told("A disk, or * for every one.")] = "*"
-    probe: Annotated[Name, told("A probe, or * for every one.")] = "*"
+    disk: Annotated[Name, told("A disk, or a pattern; * is every one.")] = "*"
+    probe: Annotated[Name, told("A probe, or a pattern; * is every one.")] = "*"
 
 
 class RunOrder(Order):

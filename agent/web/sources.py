@@ -14,7 +14,7 @@ CALLS: Final = 4
 
 
 class Pause(Protocol):
-    """What is not to run, until when and why; `*` is every disk or every probe."""
+    """What is not to run, until when and why; names may be patterns, and `*` is every one."""
 
     @property
     def disk(self) -> str: ...
@@ -27,15 +27,15 @@ class Pause(Protocol):
 
 
 class Control(Protocol):
-    """What an operator can do to the plan, on the event loop's thread."""
+    """What an operator can do to the plan, on the event loop's thread. Raises LookupError and ValueError for people."""
 
-    def pause(
-        self, disk: str = "*", probe: str = "*", *, until_unix: float | None = None, reason: str = ""
-    ) -> object: ...
+    def pause(self, disk: str = "*", probe: str = "*", *, until_unix: float | None = None, reason: str = "") -> object:
+        """Start nothing of this any more."""
+
     def resume(self, disk: str = "*", probe: str = "*") -> object: ...
     def paused(self) -> Sequence[Pause]: ...
     def run_now(self, disk: str, probe: str) -> object:
-        """Start a run. Raises Busy."""
+        """Start a run. Raises Busy, and LookupError where there is none."""
 
 
 class Upcoming(Protocol):
@@ -99,6 +99,8 @@ class RunRecord(Protocol):
     @property
     def errors(self) -> Mapping[str, int]: ...
     @property
+    def errnos(self) -> Mapping[str, int]: ...
+    @property
     def latency_s(self) -> Mapping[str, Mapping[str, float]]: ...
     @property
     def verified_bytes(self) -> int: ...
@@ -110,7 +112,13 @@ class Runs(Protocol):
     """Finished runs, newest first. Raises HistoryUnusable."""
 
     async def latest(
-        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+        self,
+        disk: str | None = None,
+        probe: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        *,
+        is_failed: bool = False,
     ) -> Sequence[RunRecord]: ...
     async def run(self, id: int) -> RunRecord | None: ...  # noqa: A002 - the field's own name
 
@@ -125,7 +133,13 @@ class BlockingRuns(Protocol):
     """A history that is read where it may block."""
 
     def latest(
-        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+        self,
+        disk: str | None = None,
+        probe: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        *,
+        is_failed: bool = False,
     ) -> Sequence[RunRecord]: ...
     def run(self, id: int) -> RunRecord | None: ...  # noqa: A002
 
@@ -165,9 +179,15 @@ class RunsAside:
         self._aside = beside
 
     async def latest(
-        self, disk: str | None = None, probe: str | None = None, limit: int = 50, before_id: int | None = None
+        self,
+        disk: str | None = None,
+        probe: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        *,
+        is_failed: bool = False,
     ) -> Sequence[RunRecord]:
-        return await self._aside.call(lambda: self._history.latest(disk, probe, limit, before_id))
+        return await self._aside.call(lambda: self._history.latest(disk, probe, limit, before_id, is_failed=is_failed))
 
     async def run(self, id: int) -> RunRecord | None:  # noqa: A002
         return await self._aside.call(lambda: self._history.run(id))

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Final
 
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
@@ -23,6 +24,13 @@ SKIPPED: Final[Mapping[str, str]] = {
     "standby": "the disk was asleep, and was left so",
 }
 """Reasons in words; another one stands for itself."""
+AS_MEANT: Final[Mapping[str, State]] = {
+    "window": State.WAITING,
+    "blackout": State.PAUSED,
+    "paused": State.PAUSED,
+    "standby": State.WAITING,
+}
+"""Starts that were not made because somebody wanted it so: nothing is wrong."""
 WORST_FIRST: Final = {state: place for place, state in enumerate(State)}
 
 
@@ -121,7 +129,7 @@ class Standing:
         last_unix = entry.last.started_unix if entry.last is not None else 0.0
         if turn is not None and turn.last_skip and (turn.last_skip_unix or 0.0) > last_unix:
             reason = word(turn.last_skip) or ""
-            return State.SKIPPED, SKIPPED.get(reason, reason)
+            return AS_MEANT.get(reason, State.SKIPPED), SKIPPED.get(reason, reason)
         if entry.last is None:
             return State.NEW, "has not run yet"
         if entry.last.failure is not None:
@@ -132,7 +140,7 @@ class Standing:
         for pause in self._pauses:
             if pause.until_unix is not None and pause.until_unix <= self._now_unix:
                 continue
-            if pause.disk in ("*", entry.disk) and pause.probe in ("*", entry.probe):
+            if fnmatchcase(entry.disk, pause.disk) and fnmatchcase(entry.probe, pause.probe):
                 return pause
         return None
 

@@ -191,8 +191,8 @@ def storage_node(disks: int = 12, runs: int = 60) -> FakeAgent:
 def set_states(agent: FakeAgent, names: list[str], now_unix: float, planned: list[tuple[float, RecentRun]]) -> None:
     probes, turns = agent.ledger.probes, {(turn.disk, turn.probe): turn for turn in agent.plan.turns}
     for name, state in ((names[0], RunState.RUNNING), (names[3], RunState.VERIFYING)):
-        probes[name, "integrity"].live = StatsPage.private()
-        probes[name, "integrity"].live.state = state
+        page = probes[name, "integrity"].live = StatsPage.private()
+        page.state = state
     stuck = names[7]
     probes[stuck, "latency"].stuck = StatsPage.private()
     agent.ledger.disks[stuck].is_stuck = True

@@ -51,10 +51,14 @@ export function chart({ title, runs, peers, width }) {
       (newest ? `last p50 ${latency(newest.p50)}, p99 ${latency(newest.p99)}; highest p99 ${latency(Math.max(...measured.map((run) => run.p99)))}; ` : "") +
       `failed: ${failures.length}. Arrow keys go from run to run.`,
   });
-  for (let power = Math.ceil(low); power <= high; power += 1) {
-    const at = y(10 ** power);
-    drawing.append(svg("line", { class: "grid", x1: INSET.left, x2: right, y1: at, y2: at }),
-      svg("text", { x: INSET.left - 6, y: at + 4, "text-anchor": "end" }, latency(10 ** power)));
+  for (let power = Math.floor(low); power <= high; power += 1) {
+    for (const digit of high - low < 2 ? [1, 2, 5] : [1]) {
+      const seconds = digit * 10 ** power;
+      if (Math.log10(seconds) < low || Math.log10(seconds) > high) continue;
+      const at = y(seconds);
+      drawing.append(svg("line", { class: "grid", x1: INSET.left, x2: right, y1: at, y2: at }),
+        svg("text", { x: INSET.left - 6, y: at + 4, "text-anchor": "end" }, latency(seconds * (1 + 1e-9))));
+    }
   }
   for (const at of steps(first, last, Math.max(2, Math.floor(width / 110)))) {
     const text = last - first > 172800 ? new Date(at * 1000).toLocaleDateString([], { month: "short", day: "numeric" })

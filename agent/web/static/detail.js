@@ -25,8 +25,15 @@ export function drawDetail(body, { disk, probe, disks, log, agent, say, refresh 
     html("dl", { class: "facts" }, facts.map(([label, value]) => html("div", {}, html("dt", {}, label), html("dd", {}, value)))),
     html("div", { class: "charts" }, cards),
     html("p", { class: "key", "aria-hidden": "true" },
-      key("p99", "p99"), key("p50", "p50"), disks.length > 1 ? key("peer", "p99 of the other disks") : null,
+      key("p99", "p99"), key("p50", "p50"), peersOf(disk, disks).length ? key("peer", "p99 of disks like it") : null,
       html("span", {}, svg("svg", { class: "chart", viewBox: "0 0 12 12" }, svg("path", { class: "miss", d: "M3 3l6 6m0 -6l-6 6" })), "failed run")));
+}
+
+// A disk is compared with its like: of the same model, or at least on the same kind of bus.
+function peersOf(disk, disks) {
+  const others = disks.filter((other) => other.name !== disk.name);
+  const alike = (key) => others.filter((other) => disk.identity[key] && other.identity[key] === disk.identity[key]);
+  return (alike("model").length ? alike("model") : alike("transport")).slice(0, PEERS);
 }
 
 const key = (name, text) =>
@@ -35,14 +42,14 @@ const key = (name, text) =>
 function card({ disk, each, operation, runs, width, isChosen, isFirst, disks, log, agent, say, refresh }) {
   const title = operation ? `${each.probe} · ${operation}` : each.probe;
   const points = runs.map((run) => figures(run, operation));
-  const peers = disks.filter((other) => other.name !== disk.name).slice(0, PEERS)
+  const peers = peersOf(disk, disks)
     .map((other) => log.of(other.name, each.probe).map((run) => figures(run, operation)).map((run) => [run.unix, run.p99]));
   const newest = points.findLast((run) => run.p99);
-  const rest = newest ? `p50 ${latency(newest.p50)}  p99 ${latency(newest.p99)}` : "";
+  const rest = newest ? `p50 ${latency(newest.p50)} · p99 ${latency(newest.p99)}` : "";
   const readout = html("span", { class: "readout" }, rest);
   const drawing = chart({ title: `${disk.name}, ${title}`, runs: points, peers, width });
   drawing.readout?.((run) => {
-    readout.textContent = !run ? rest : run.p99 ? `${clock(run.unix)}  p50 ${latency(run.p50)}  p99 ${latency(run.p99)}` : `${clock(run.unix)}  ${run.failure ?? "no I/O"}`;
+    readout.textContent = !run ? rest : run.p99 ? `${clock(run.unix)} · p50 ${latency(run.p50)} · p99 ${latency(run.p99)}` : `${clock(run.unix)} · ${run.failure ?? "no I/O"}`;
   });
   return html("article", { class: `card s-${each.state}`, "aria-current": isChosen ? "true" : null },
     html("header", {}, html("h3", {}, title), isFirst ? html("span", { class: "state" }, glyph(each.state), each.state) : null, readout),
@@ -115,7 +122,7 @@ function logOf(run) {
       told("Ended", run.signal ? `signal ${run.signal}` : run.exit_status === null ? null : `exit status ${run.exit_status}`),
       told("Moved", each(run.bytes, bytes)),
       told("I/Os", each(run.ios, String)),
-      told("Errors", each(run.errors, String)),
+      told("Errors", each(run.errnos, String)),
       told("Mismatches", each(run.mismatches, String)),
       told("Options", Object.entries(run.options).map(([name, value]) => `${name}=${Array.isArray(value) ? value.join(",") : value}`).join(" "))),
   ];

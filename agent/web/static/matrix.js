@@ -37,22 +37,30 @@ export function drawNotes(element, { agent, disks, pauses }, now) {
     notes.push([-1, note("failed", "configuration", "The last configuration was refused; the one before is in force. iovigil check-config says why.")]);
   }
   for (const pause of pauses) {
-    const until = pause.until_unix ? html("span", {}, "until ", wait(pause.until_unix, now)) : "until it is resumed";
+    const until = pause.until_unix ? html("span", {}, "ends ", wait(pause.until_unix, now)) : "until it is resumed";
     notes.push([STATES.indexOf("paused"), note("paused", `${every(pause.disk, "disk")} · ${every(pause.probe, "probe")}`, pause.reason || "paused", until)]);
   }
   for (const disk of disks) {
+    const alike = new Map();
     for (const probe of disk.probes) {
-      const what = `${disk.name} · ${probe.probe}`;
-      const href = link(disk.name, probe.probe);
       if (!QUIET.has(probe.state) && !(probe.state === "paused" && pauses.length)) {
-        const when = probe.state === "skipped" && probe.last_skip_unix ? span(probe.last_skip_unix, now)
-          : probe.state === "failed" && probe.last_run ? span(probe.last_run.ended_unix, now)
-          : probe.oldest_inflight_s > 0 ? `oldest I/O ${latency(probe.oldest_inflight_s)}` : null;
-        notes.push([STATES.indexOf(probe.state), note(probe.state, what, probe.reason, when, href)]);
+        const key = `${probe.state}\n${probe.reason}`;
+        alike.set(key, [...(alike.get(key) ?? []), probe]);
       }
-      if (probe.last_mismatch_unix) {
-        notes.push([1, note("failed", what, "data corruption was found", span(probe.last_mismatch_unix, now), href)]);
+      const isTold = probe.state === "failed" && probe.last_run?.failure === "verify";
+      if (probe.last_mismatch_unix && !isTold) {
+        notes.push([STATES.indexOf("failed"), note("failed", `${disk.name} · ${probe.probe}`, "data corruption was found",
+          span(probe.last_mismatch_unix, now), link(disk.name, probe.probe))]);
       }
+    }
+    for (const [probe, ...more] of alike.values()) {
+      const all = [probe, ...more].map((each) => each.probe);
+      const names = all.length === disk.probes.length && more.length ? "every probe" : all.join(", ");
+      const when = probe.state === "skipped" && probe.last_skip_unix ? span(probe.last_skip_unix, now)
+        : probe.state === "failed" && probe.last_run ? span(probe.last_run.ended_unix, now)
+        : probe.oldest_inflight_s > 0 ? `oldest I/O ${latency(probe.oldest_inflight_s)}` : null;
+      notes.push([STATES.indexOf(probe.state), note(probe.state, `${disk.name} · ${names}`, probe.reason, when,
+        more.length ? link(disk.name) : link(disk.name, probe.probe))]);
     }
   }
   replace(element, notes.sort(([a], [b]) => a - b).map(([, each]) => each));
@@ -86,22 +94,21 @@ function drawRow(row, disk, probes, cells, now) {
 
 function cell(disk, probe, name, runs, now) {
   if (!probe) {
-    return html("td", { role: "cell", class: "cell none", "data-label": name },
+    return html("td", { role: "cell", class: "cell none" },
       html("span", { "aria-hidden": "true" }, "–"), html("span", { class: "unseen" }, "not on this disk"));
   }
   const quantiles = probe.last_run ? Object.values(probe.last_run.latency_s).map((each) => each["0.99"] ?? 0) : [];
   const p99 = Math.max(...quantiles, 0);
-  const word = probe.state === "running" && probe.phase && probe.phase !== "running" ? `running: ${probe.phase}` : probe.state;
   const times = [];
   if (probe.last_run) times.push(span(probe.last_run.ended_unix, now));
-  if (probe.next_unix) times.push(html("span", {}, "next ", wait(probe.next_unix, now)));
-  return html("td", { role: "cell", class: `cell s-${probe.state}`, "data-label": name, "data-probe": name },
-    html("a", { class: "state", href: link(disk.name, name) }, glyph(probe.state), html("span", {}, word)),
+  if (probe.next_unix) times.push(html("span", {}, html("span", { class: "unseen" }, "next "), wait(probe.next_unix, now)));
+  return html("td", { role: "cell", class: `cell s-${probe.state}`, "data-probe": name }, html("div", { class: "in", "data-label": name },
+    html("a", { class: "state", href: link(disk.name, name) }, glyph(probe.state), html("span", {}, probe.phase ?? probe.state)),
     p99 ? html("span", { class: "figure" }, latency(p99)) : null,
-    spark(runs.slice(-SPARKED).map((run) => figures(run))),
     !["ok", "running"].includes(probe.state) && probe.reason ? html("span", { class: "why", title: probe.reason }, probe.reason) : null,
     probe.last_mismatch_unix ? html("span", { class: "why bad" }, "corruption ", span(probe.last_mismatch_unix, now)) : null,
-    times.length ? html("span", { class: "when" }, times.flatMap((each, index) => (index ? [" · ", each] : [each]))) : null);
+    times.length ? html("span", { class: "when" }, times.flatMap((each, index) => (index ? [" · ", each] : [each]))) : null,
+    spark(runs.slice(-SPARKED).map((run) => figures(run)))));
 }
 
 // Arrow keys go from cell to cell, as in a sheet; Tab goes through the links as ever.
