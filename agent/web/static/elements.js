@@ -18,12 +18,25 @@ export const svg = (tag, attributes = {}, ...children) => fill(document.createEl
 export const glyph = (state) =>
   svg("svg", { class: "glyph", "aria-hidden": "true", width: 16, height: 16 }, svg("use", { href: `#g-${state}` }));
 
-// Puts new children in only where something differs: nothing flickers, and neither focus nor selection is lost.
+// What an element shows, but for the times in it, which go on by themselves.
+const shown = new WeakMap();
+const TIMES = /(data-(?:ago|ahead)="[^"]*"[^>]*>)[^<]*/g;
+
+// Puts in, child by child, what differs: nothing flickers, and neither focus nor selection is lost.
 export function replace(element, ...children) {
-  const next = document.createElement(element.tagName);
-  next.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  if (element.innerHTML === next.innerHTML) return;
+  const next = children.flat().filter((child) => child !== null && child !== undefined);
   const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  element.replaceChildren(...next.childNodes);
-  if (focused) [...element.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
+  [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).forEach((node) => node.remove());
+  next.forEach((child, place) => {
+    const mark = child.outerHTML.replace(TIMES, "$1");
+    const old = element.children[place];
+    if (old && shown.get(old) === mark) return;
+    shown.set(child, mark);
+    if (old) old.replaceWith(child);
+    else element.append(child);
+  });
+  while (element.childNodes.length > next.length) element.lastChild.remove();
+  if (focused && !element.contains(document.activeElement)) {
+    [...element.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
+  }
 }
