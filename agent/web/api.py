@@ -199,7 +199,7 @@ class Api:
             version=iovigil.__version__,
             host=self._host,
             started_unix=self._started_unix,
-            is_control_enabled=self._is_control_enabled(),
+            is_control_enabled=self._is_control_enabled() and self._control is not None,
             last_reload_successful=ledger.last_reload_successful,
             last_reload_unix=ledger.last_reload_unix,
             workers_running=ledger.workers_running,

@@ -10,6 +10,7 @@ import pytest
 from browser import DESKTOP, PHONE, Tab, chromium
 from status_site import FakeAgent, at_site, storage_node
 
+from iovigil.agent.web import words
 from iovigil.agent.web.recent_runs import RecentRun
 from iovigil.engines.stats import StatsPage
 
@@ -220,6 +221,21 @@ def test_the_matrix_is_there_without_scripts(tmp_path: Path) -> None:
         assert "button" not in roles, "a button that does nothing"
 
     browsed(tmp_path, storage_node(), look, is_scripted=False, size=PHONE)
+
+
+def test_the_browser_says_figures_as_the_server_does(tmp_path: Path) -> None:
+    latencies = [4.2e-8, 9e-7, 9.996e-7, 1e-6, 2.4149e-4, 9.9951e-4, 1e-3, 0.0125, 0.1004, 0.12351, 1.0, 99.96]
+    durations = [-3, 0, 0.4, 59.6, 119.9, 120, 3599, 7199, 7201, 86399, 172799, 172801, 1e7]
+
+    async def look(tab: Tab, root: str) -> None:
+        await tab.go(f"{root}/")
+        await tab.until(IS_LIVE)
+        place = await tab.evaluate("document.querySelector('script[type=module]').src.replace('status.js', 'words.js')")
+        for name, values in (("latency", latencies), ("duration", durations)):
+            said = await tab.evaluate(f"import('{place}').then((words) => {values}.map(words.{name}))")
+            assert said == [getattr(words, name)(each) for each in values]
+
+    browsed(tmp_path, storage_node(), look)
 
 
 def test_an_agent_that_does_not_answer_is_said(tmp_path: Path) -> None:
