@@ -76,6 +76,7 @@ def test_the_page_draws_itself_and_can_be_read(
         await tab.until(IS_LIVE)
         assert await tab.evaluate("document.querySelectorAll('#rows tr').length") == 12
         assert await tab.evaluate("document.querySelectorAll('#rows .spark').length") > 30
+        assert await tab.evaluate("document.title") == "(3) store-07.example.net – iovigil"  # noqa: RUF001
         assert "hdd-07" in await tab.evaluate("document.getElementById('detail-title').textContent")
         assert await tab.evaluate("document.querySelectorAll('#failure-list details').length") > 0
         assert await tab.evaluate("document.querySelectorAll('#mismatch-list li').length") == 2

@@ -46,7 +46,7 @@ function card({ disk, each, operation, runs, width, isChosen, isFirst, disks, lo
     .map((other) => log.of(other.name, each.probe).map((run) => figures(run, operation)).map((run) => [run.unix, run.p99]));
   const newest = points.findLast((run) => run.p99);
   const rest = newest ? `p50 ${latency(newest.p50)} · p99 ${latency(newest.p99)}` : "";
-  const readout = html("span", { class: "readout" }, rest);
+  const readout = html("span", { class: "readout", "aria-live": "polite" }, rest);
   const drawing = chart({ title: `${disk.name}, ${title}`, runs: points, peers, width });
   drawing.readout?.((run) => {
     readout.textContent = !run ? rest : run.p99 ? `${clock(run.unix)} · p50 ${latency(run.p50)} · p99 ${latency(run.p99)}` : `${clock(run.unix)} · ${run.failure ?? "no I/O"}`;

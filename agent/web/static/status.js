@@ -45,6 +45,8 @@ async function refresh() {
 const failed = () => ({});
 
 function draw() {
+  const bad = view.agent.states.stuck + view.agent.states.failed;
+  document.title = `${bad ? `(${bad}) ` : ""}${view.agent.host} – iovigil`;
   drawTally(at("tally"), view.agent);
   drawNotes(at("notes"), view, now());
   drawRows(at("heads"), at("rows"), view.disks, log.byCell(), selectedDisk()?.name, now());
@@ -59,13 +61,15 @@ async function drawSelected() {
   const body = at("detail-body");
   const runs = disk.probes.map((each) => log.of(disk.name, each.probe).at(-1)?.id);
   const mark = JSON.stringify([disk.name, probe, runs, disk.probes.map((each) => [each.state, each.reason]), body.clientWidth, view.agent.is_control_enabled]);
-  // Not while it is read or used: a chart that is walked through stays.
-  if (mark === drawn || (body.contains(document.activeElement) && JSON.parse(drawn || "[]")[0] === disk.name && !document.activeElement.closest(".actions"))) return;
-  const focused = document.activeElement?.closest(".actions") ? document.activeElement.getAttribute("aria-label") : null;
+  // A chart that is being read, with its cursor on a run, stays as it is.
+  const isRead = body.querySelector('.cursor[visibility="visible"]') && JSON.parse(drawn)[0] === disk.name;
+  if (mark === drawn || isRead) return;
   drawn = mark;
+  const stops = () => [...body.querySelectorAll(".chart[tabindex], button")];
+  const kept = stops().indexOf(document.activeElement);
   at("detail-title").textContent = `Latency of ${disk.name}`;
   drawDetail(body, { disk, probe, disks: view.disks, log, agent: view.agent, say, refresh });
-  if (focused) [...body.querySelectorAll("button")].find((each) => each.getAttribute("aria-label") === focused)?.focus();
+  if (kept >= 0) stops()[kept]?.focus({ preventScroll: true });
 }
 
 function filter() {
