@@ -52,6 +52,17 @@ CONTRASTS = """
 """
 
 
+OVERLAPS = """
+(() => {
+  const boxes = ['matrix', 'detail', 'failures', 'mismatches']
+    .map((id) => [id, document.getElementById(id).getBoundingClientRect()]);
+  return boxes.flatMap(([a, first], place) => boxes.slice(place + 1)
+    .filter(([, other]) => first.left < other.right - 1 && other.left < first.right - 1
+      && first.top < other.bottom - 1 && other.top < first.bottom - 1).map(([b]) => `${a} ${b}`));
+})()
+"""
+
+
 def browsed(tmp_path: Path, agent: FakeAgent, look: Callable[[Tab, str], Awaitable[None]], **options: Any) -> None:
     """Have a look at the agent's page; the browser must have had nothing to complain of."""
 
@@ -83,6 +94,9 @@ def test_the_page_draws_itself_and_can_be_read(
         assert "backplane" in await tab.evaluate("document.getElementById('notes').textContent")
         assert await tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, "it scrolls sideways"
         assert await tab.evaluate(CONTRASTS) == []
+        for place in (0, 600, 99999):
+            await tab.evaluate(f"scrollTo(0, {place})")
+            assert await tab.evaluate(OVERLAPS) == []
         ground = await tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(15, 18, 22)" if is_dark else "rgb(246, 247, 249)")
         if SCREENSHOTS:
