@@ -25,6 +25,8 @@ RUNS_WAITING: Final = 5000
 INTERVAL_S: Final = 1.0
 SUCCESSES_S: Final = 60.0
 """How long a success may wait for others: each write costs a few dozen KiB besides what is written."""
+CATCH_UP_S: Final = 5.0
+CATCH_UP_DEADLINE_S: Final = 2.0
 LOOK_OVER_S: Final = 600.0
 
 
@@ -46,6 +48,7 @@ class Archive:
         self._lost = 0
         self._lost_runs = 0
         self._not_before_s = 0.0
+        self._caught_up_s = -CATCH_UP_S
         self._complaint = ""
         self._is_busy = False
 
@@ -121,6 +124,12 @@ class Archive:
         """Write what waits; after a failure not again before some time has passed."""
         if self._is_due and time.monotonic() >= self._not_before_s:
             await self._write(deadline_s or self._deadline_s)
+
+    async def catch_up(self) -> None:
+        """Write the runs that wait, for somebody who wants to see them; not each time anew."""
+        if self._runs and time.monotonic() >= max(self._not_before_s, self._caught_up_s + CATCH_UP_S):
+            self._caught_up_s = time.monotonic()
+            await self._write(CATCH_UP_DEADLINE_S)
 
     async def _write(self, deadline_s: float) -> None:
         if self.is_written or self._is_busy:

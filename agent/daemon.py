@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from iovigil.agent.control import FILE as PAUSES_FILE
 from iovigil.agent.control import Control
 from iovigil.agent.corruption import Corruption
 from iovigil.agent.disks import inventory, selection
-from iovigil.agent.history import KeptAccount
+from iovigil.agent.history import History, KeptAccount
 from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
@@ -34,6 +35,9 @@ from iovigil.agent.run import Run
 from iovigil.agent.run_record import record_of
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server, listen
+from iovigil.agent.web.api import Api
+from iovigil.agent.web.site import Site
+from iovigil.agent.web.sources import Aside, MismatchesAside, RunsAside
 from iovigil.agent.worker import LAUNCHER
 
 log = logging.getLogger(__name__)
@@ -101,7 +105,7 @@ class Daemon:
         self.control = Control(
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
-        self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s)
+        self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
         self.is_ready = False
         self._has_accounts = False
         self._is_bounding_dumps = False
@@ -110,6 +114,19 @@ class Daemon:
         self._last_tick_s = time.monotonic()
         self._must_stop = False
         self._wake = asyncio.Event()
+
+    def _site(self) -> Site:
+        path, beside = self._archive.path, Aside()
+        api = Api(
+            self._shown,
+            RunsAside(History(path), beside, self._archive.catch_up),
+            MismatchesAside(lambda disk, limit, before: history.mismatches(path, disk, limit, before), beside),
+            plan=self._rounds,
+            control=self.control,
+            is_control_enabled=lambda: self._config.agent.web.enable_control,
+            host=os.uname().nodename,
+        )
+        return Site(api)
 
     async def run(
         self,

@@ -236,14 +236,19 @@ def take_accounts(path: Path) -> list[KeptAccount]:
         return [KeptAccount(*row) for row in rows]
 
 
-def mismatches(path: Path, disk: str = "", limit: int = -1) -> list[Mismatched]:
-    """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable."""
+def mismatches(path: Path, disk: str = "", limit: int = -1, before: tuple[str, int] | None = None) -> list[Mismatched]:
+    """The last mismatches, oldest first; none where there is no history. Changes none. Raises HistoryUnusable.
+
+    `before` is the run and the number of one: those that were found earlier.
+    """
     if not path.exists():
         return []
     with read_only(path) as connection:
         rows = connection.execute(
-            f"SELECT {', '.join(Mismatched._fields)} FROM mismatches WHERE ?1 IN ('', disk) ORDER BY id DESC LIMIT ?2",
-            (disk, limit),
+            f"SELECT {', '.join(Mismatched._fields)} FROM mismatches WHERE ?1 IN ('', disk) "
+            "AND (?3 IS NULL OR id < (SELECT id FROM mismatches WHERE run = ?3 AND number = ?4)) "
+            "ORDER BY id DESC LIMIT ?2",
+            (disk, limit, *(before or (None, None))),
         )
         return [Mismatched(*row) for row in rows][::-1]
 

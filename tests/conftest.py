@@ -61,6 +61,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_openssl": (has("openssl"), "openssl is not installed"),
     "requires_curl": (has("curl"), "curl is not installed"),
     "requires_socket_activate": (has("systemd-socket-activate"), "systemd-socket-activate is not installed"),
+    "requires_chromium": (has("chromium"), "chromium is not installed"),
     "requires_systemd_analyze": (has("systemd-analyze"), "systemd-analyze is not installed"),
     "requires_nspawn": (
         lambda: is_root() and has("systemd-nspawn")() and has("mmdebstrap")(),

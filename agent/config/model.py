@@ -58,6 +58,10 @@ class WebSettings(msgspec.Struct, frozen=True):
     enable_lifecycle: Annotated[
         bool, key("Whether POST /-/reload re-reads the configuration; SIGHUP always does.", kinds.FLAG)
     ] = True
+    enable_control: Annotated[
+        bool,
+        key("Whether POST /api/v1/pause, /resume and /run do what they say; else the API only tells.", kinds.FLAG),
+    ] = False
     host_names: Annotated[
         tuple[str, ...],
         key(

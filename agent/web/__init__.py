@@ -1,4 +1,4 @@
-"""The agent's HTTP side: metrics, health, reload and a landing page, all from memory."""
+"""The agent's HTTP side: metrics, health, reload, the API and the status page, all from memory."""
 
 from iovigil.agent.web.server import Server
 

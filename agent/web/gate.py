@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -12,10 +13,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from iovigil.agent.config import WebSettings
-from iovigil.agent.web import cross_site
+from iovigil.agent.web import cross_site, problem
 from iovigil.agent.web.auth import Busy, Passwords
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.connections import Connection, Connections
+from iovigil.agent.web.problem import ProblemError
 from iovigil.agent.web.web_config import WebConfig
 from iovigil.agent.web_account import Refusal, WebAccount
 
@@ -91,7 +93,7 @@ class Gate:
             raise
         except Exception:  # the outermost loop of a request
             log.exception("web: %s %s failed", request.method, request.path)
-            return text("internal error; the agent's log has the details", status=500)
+            return refusal(request, 500, "internal error; the agent's log has the details")
         finally:
             self._in_flight -= 1
             if connection is not None:
@@ -105,8 +107,7 @@ class Gate:
             await self._admit(request, config, connection)
         except TurnedDown as refused:
             self._account_of().refuse(refused.reason)
-            response: web.StreamResponse = text(str(refused), refused.status)
-            response.headers.update(refused.headers)
+            response: web.StreamResponse = refusal(request, refused.status, str(refused), refused.headers)
             if refused.reason in (Refusal.BODY, Refusal.MALFORMED, Refusal.SLOW):
                 response.force_close()
         else:
@@ -179,6 +180,15 @@ def hang_up_on_who_does_not_read(request: web.Request) -> None:
     connection = request.transport.get_extra_info("socket") if request.transport is not None else None
     if connection is not None and connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT_MS)
+
+
+def refusal(request: web.Request, status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Who asks the API is told in JSON, all others in plain text."""
+    if request.path.startswith("/api/"):
+        return problem.answer(ProblemError(HTTPStatus(status), message, headers=headers))
+    response = text(message, status)
+    response.headers.update(headers or {})
+    return response
 
 
 def text(message: str, status: int = 200) -> web.Response:

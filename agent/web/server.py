@@ -1,7 +1,6 @@
-"""The HTTP server: a few routes that answer from memory, within bounds of time and size."""
+"""The HTTP server: metrics, health and reload beside the site, within bounds of time and size."""
 
 import asyncio
-import gzip
 import logging
 import socket
 import time
@@ -15,23 +14,20 @@ from aiohttp.typedefs import Handler
 from iovigil.agent import metrics
 from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
-from iovigil.agent.metrics.accept import preferences
-from iovigil.agent.web import landing, listen
+from iovigil.agent.web import listen
+from iovigil.agent.web.api import Api
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.connections import KEEPALIVE_S, Connections
+from iovigil.agent.web.encodings import accepts_gzip, compressed, listed
 from iovigil.agent.web.gate import MAX_BODY_BYTES, Gate, text
+from iovigil.agent.web.site import Site
+from iovigil.agent.web.sources import NoMismatches, NoRuns
 from iovigil.agent.web_account import Refusal, WebAccount
 
 TICK_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 2.0
 LINGER_S: Final = 1.0  # what comes after a refusal is read for so long: a client may see why only when it has sent it
 MAX_LINE_BYTES: Final = 8190
-
-PAGE_HEADERS: Final = {
-    hdrs.CACHE_CONTROL: "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +41,10 @@ class Server:
         reload: Callable[[], Awaitable[list[str]]],
         is_ready: Callable[[], bool],
         last_tick: Callable[[], float],
+        site: Site | None = None,
     ) -> None:
         """`reload` returns the problems it found; `last_tick` is on the clock of `time.monotonic`."""
+        self._site = site or Site(Api(ledger_of, NoRuns(), NoMismatches()))
         self._ledger_of = ledger_of
         self._reload = reload
         self._is_ready = is_ready
@@ -139,24 +137,20 @@ class Server:
         app.on_response_prepare.append(self._gate.add_headers)
         app.add_routes(
             [
-                web.get("/", self._landing),
                 web.get("/metrics", self._metrics),
                 web.get("/-/healthy", self._healthy),
                 web.get("/-/ready", self._ready),
                 web.post("/-/reload", self._reload_now),
+                *self._site.routes(),
             ]
         )
         return app
 
-    async def _landing(self, _request: web.Request) -> web.Response:
-        return web.Response(text=landing.render(self._ledger_of()), content_type="text/html", headers=PAGE_HEADERS)
-
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = metrics.render(self._ledger_of(), header(request, hdrs.ACCEPT))
+        body, content_type = metrics.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
-        if accepts_gzip(header(request, hdrs.ACCEPT_ENCODING)):
-            # Level 1: a tenth of the time of the default, and still a twentieth of the size.
-            body = gzip.compress(body, compresslevel=1)
+        if accepts_gzip(request):
+            body = compressed(body)
             headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(body=body, headers=headers)
 
@@ -200,12 +194,3 @@ class Tally(logging.Handler):
             self._account_of().refuse(Refusal.MALFORMED)
         else:
             log.error("web: %s", record.getMessage(), exc_info=record.exc_info)
-
-
-def header(request: web.Request, name: str) -> str:
-    """A list header, also when it came as several lines."""
-    return ",".join(request.headers.getall(name, ()))
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    return any(value == "gzip" and q > 0 for value, _, q in preferences(accept_encoding))

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
-from fake_page import FakePage, result_of
-from ledgers import READ, ledger_of, probe
+from ledgers import ledger_of, probe
 
-from iovigil.agent.ledger import Failure, Ledger
+from iovigil.agent.ledger import Ledger
 from iovigil.agent.web import Server, connections, gate, listen
 from iovigil.agent.web import server as server_module
 from iovigil.agent.web_account import Refusal
-from iovigil.engines.stats import RunState, StatsPage
+from iovigil.engines.stats import StatsPage
 
 
 class Agent:
@@ -207,50 +206,6 @@ def test_an_unknown_path_is_told_in_plain_text(path: str) -> None:
     assert answer.status == 404
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert "404" in answer.text
-
-
-def test_the_landing_page_shows_every_probe_on_every_disk() -> None:
-    running, failed, fresh, away = probe("data0"), probe("data1"), probe("data2"), probe("data3")
-    running.live = StatsPage.private()
-    running.live.state = RunState.VERIFYING
-    message = "data1: <script>alert(1)</script> & more"
-    failed.last = result_of(FakePage(), READ, ended_unix=time.time() - 200, failure=Failure.IO_ERROR, message=message)
-    ledger = ledger_of(running, failed, fresh, away)
-    ledger.disks["data1"].is_stuck = True
-    ledger.disks["data3"].is_present = False
-    answer = ask_once(Agent(ledger), "/")
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    rows = [line for line in answer.text.splitlines() if line.startswith("<tr><td")]
-    assert len(rows) == 4
-    assert "verifying" in rows[0]
-    for part in ("stuck", "3 min ago", "io_error", "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more"):
-        assert part in rows[1]
-    assert "<script" not in answer.text
-    assert "waiting" in rows[2]
-    assert "never" in rows[2]
-    assert "absent" in rows[3]
-
-
-def test_the_landing_page_does_not_forget_data_corruption() -> None:
-    restarted, good_again, clean = probe("data0"), probe("data1"), probe("data2")
-    restarted.last_mismatch_unix = good_again.last_mismatch_unix = time.time() - 7200
-    good_again.last = clean.last = result_of(FakePage(), READ, ended_unix=time.time())
-    rows = ask_once(Agent(ledger_of(restarted, good_again, clean)), "/").text.splitlines()
-    told = [row for row in rows if "data corruption was found 2 h ago" in row]
-    assert [">data0<" in told[0], ">data1<" in told[1], len(told)] == [True, True, 2]
-
-
-def test_the_landing_page_needs_nothing_from_elsewhere() -> None:
-    answer = ask_once(Agent(Ledger(last_reload_successful=False)), "/")
-    assert "http://" not in answer.text
-    assert "https://" not in answer.text
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert 'name="viewport"' in answer.text
-    assert "No probe is configured" in answer.text
-    assert "check-config" in answer.text
-    for link in ("/metrics", "/-/healthy", "/-/ready"):
-        assert f'href="{link}"' in answer.text
 
 
 def test_requests_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
