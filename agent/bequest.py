@@ -13,6 +13,7 @@ from typing import Final
 
 from iovigil.agent.account import Account, NotAnAccount
 from iovigil.agent.corruption import identity_of
+from iovigil.agent.disks import mounts
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
 from iovigil.engines.stats import StatsPage
 
@@ -207,14 +208,14 @@ def directory(state_directory: str | Path) -> Path | None:
     return None
 
 
-def is_in_memory(place: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+def is_in_memory(place: Path, root: str = "/") -> bool:
     try:
         device = place.stat().st_dev
-        lines = mounts.read_text().splitlines()
-    except OSError:
+        table = mounts.table(root)
+    except (OSError, ValueError):
         return False
     number = f"{os.major(device)}:{os.minor(device)}"
-    return any(line.split()[2] == number and line.partition(" - ")[2].split(" ")[0] in IN_MEMORY for line in lines)
+    return any(mount.major_minor == number and mount.filesystem in IN_MEMORY for mount in table)
 
 
 def make(place: Path) -> None:

@@ -1,12 +1,13 @@
 """Pauses: which probes on which disks are not to start, as somebody said, kept over restarts in a file."""
 
-import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
+
+from iovigil.agent import atomic_file
 
 MOST: Final = 256
 LONGEST_REASON: Final = 200
@@ -111,18 +112,8 @@ def load(path: Path) -> tuple[list[Pause], str]:
 
 def save(path: Path, pauses: Iterable[Pause]) -> None:
     """Put them into the file: all of them, or it stays as it was. Raises PausesUnusable."""
-    new = path.with_suffix(".new")
     content = msgspec.json.format(msgspec.json.encode(Document(tuple(pauses))))
     try:
-        with new.open("wb") as file:
-            file.write(content + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        atomic_file.replace(path, content + b"\n")
     except OSError as error:
         raise PausesUnusable(f"{path}: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from iovigil.agent import aside
+from iovigil.agent import aside, atomic_file
 from iovigil.agent.config import Config, DiskSettings
 from iovigil.agent.disks import candidates, selection
 from iovigil.agent.disks.candidates import Candidate
@@ -118,14 +118,10 @@ class Roster:
         # When a disk was last seen need not be known to the second.
         if same and now_unix - self._written_unix < REMEMBER_EVERY_S:
             return
-        unfinished = self._path.with_suffix(".new")
         try:
-            unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
-            unfinished.replace(self._path)
+            atomic_file.replace(self._path, msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error.strerror)
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
         # Also where it failed: one warning an hour.
         self._written, self._written_unix = known, now_unix
 

@@ -209,14 +209,15 @@ def test_a_directory_of_somebody_else_is_not_used(place: Path, caplog: pytest.Lo
 
 
 def test_disks_are_no_memory(tmp_path: Path) -> None:
-    mounts = tmp_path / "mountinfo"
+    mounts = tmp_path / "proc/self/mountinfo"
+    mounts.parent.mkdir(parents=True)
     device = tmp_path.stat().st_dev
     line = f"36 35 {os.major(device)}:{os.minor(device)} / /srv rw - {{}} /dev/vda rw\n"
     mounts.write_text(line.format("ext4"))
-    assert not bequest.is_in_memory(tmp_path, mounts)
+    assert not bequest.is_in_memory(tmp_path, str(tmp_path))
     mounts.write_text(line.format("tmpfs"))
-    assert bequest.is_in_memory(tmp_path, mounts)
-    assert not bequest.is_in_memory(tmp_path / "gone")
+    assert bequest.is_in_memory(tmp_path, str(tmp_path))
+    assert not bequest.is_in_memory(tmp_path / "gone", str(tmp_path))
 
 
 def test_systemds_directory_is_taken_before_shared_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
