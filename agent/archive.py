@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from iovigil.agent import aside, history, run_table
+from iovigil.agent import history, run_table
+from iovigil.agent.aside import Lane, Taken
 from iovigil.agent.bounds import Bounds
 from iovigil.agent.history import HistoryUnusable, KeptAccount, LastMismatch, Mismatched, Runs
 from iovigil.agent.run_record import RunRecord
@@ -50,7 +51,7 @@ class Archive:
         self._not_before_s = 0.0
         self._caught_up_s = -CATCH_UP_S
         self._complaint = ""
-        self._is_busy = False
+        self._lane = Lane()
 
     async def load(self) -> list[LastMismatch]:
         """What is known from before; nothing where that cannot be told in time."""
@@ -132,7 +133,7 @@ class Archive:
             await self._write(CATCH_UP_DEADLINE_S)
 
     async def _write(self, deadline_s: float) -> None:
-        if self.is_written or self._is_busy:
+        if self.is_written or not self._lane.is_free:
             return
         found, last, accounts = tuple(self._found), dict(self._last), self._accounts
         runs = Runs(self._agent, tuple(self._runs), self.bounds)
@@ -167,26 +168,18 @@ class Archive:
         """A last attempt to write what waits, and the accounts, for as long as an ending agent has time."""
         self._accounts = accounts
         end_s = time.monotonic() + deadline_s
-        while self._is_busy and time.monotonic() < end_s:
-            await asyncio.sleep(0.02)
+        await self._lane.wait(deadline_s)
         await self._write(max(end_s - time.monotonic(), 0.05))
 
     async def _aside(self, work: Callable[[], T], deadline_s: float) -> T:
         """Call that beside the loop, one call at a time. Raises HistoryUnusable."""
-
-        def function() -> T:
-            try:
-                return work()
-            finally:
-                self._is_busy = False
-
-        self._is_busy = True
         try:
-            return await aside.call(function, deadline_s)
+            return await self._lane.call(work, deadline_s)
+        except Taken:
+            raise HistoryUnusable(f"history {self.path} has not answered before") from None
         except TimeoutError:
             raise HistoryUnusable(f"history {self.path} does not answer within {deadline_s:.1f} s") from None
         except OSError as error:
-            self._is_busy = False
             raise HistoryUnusable(f"history {self.path}: {error.strerror or error}") from None
 
     def _put_off(self) -> None:

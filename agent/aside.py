@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -44,3 +45,58 @@ async def call(function: Callable[[], T], deadline_s: float) -> T:
         raise OSError(errno.EAGAIN, str(error)) from None
     async with asyncio.timeout(deadline_s):
         return await outcome
+
+
+class Taken(Exception):
+    """Earlier calls have not come back."""
+
+
+class Lane:
+    """So many calls at a time: what hangs costs that many threads, however often it is tried."""
+
+    def __init__(self, calls: int = 1) -> None:
+        self._free = calls
+        self._lock = threading.Lock()
+
+    @property
+    def is_free(self) -> bool:
+        return self._free > 0
+
+    async def call(self, function: Callable[[], T], deadline_s: float) -> T:
+        """As `call` above; raises Taken as well."""
+        self._take()
+        has_begun = False
+
+        def work() -> T:
+            nonlocal has_begun
+            has_begun = True
+            try:
+                return function()
+            finally:
+                self._give_back()
+
+        try:
+            return await call(work, deadline_s)
+        except TimeoutError:
+            raise
+        except OSError:
+            if not has_begun:  # there was no thread for it
+                self._give_back()
+            raise
+
+    async def wait(self, deadline_s: float) -> bool:
+        """Wait until a call can be made; whether it can."""
+        end_s = time.monotonic() + deadline_s
+        while not self.is_free and time.monotonic() < end_s:
+            await asyncio.sleep(0.02)
+        return self.is_free
+
+    def _take(self) -> None:
+        with self._lock:
+            if not self._free:
+                raise Taken
+            self._free -= 1
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._free += 1

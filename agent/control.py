@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from iovigil.agent import aside, pauses
+from iovigil.agent.aside import Lane
 from iovigil.agent.config.kinds import read_glob
 from iovigil.agent.holds import Holds
 from iovigil.agent.journal import fields
@@ -50,7 +51,7 @@ class Control:
         self._deadline_s = deadline_s
         self._now = now
         self._is_saved = True
-        self._is_busy = False
+        self._lane = Lane()
         self._not_before_s = 0.0
         self._complaint = ""
 
@@ -131,23 +132,13 @@ class Control:
 
     async def flush(self, deadline_s: float | None = None) -> bool:
         """Have changes written; whether all of them are. After a failure not again before some time has passed."""
-        if self._is_saved or self._is_busy or time.monotonic() < self._not_before_s:
+        if self._is_saved or not self._lane.is_free or time.monotonic() < self._not_before_s:
             return self._is_saved
         wanted = self._holds.pauses.all()
         deadline_s = deadline_s or self._deadline_s
-        self._is_busy = True
-
-        def save() -> None:
-            try:
-                pauses.save(self.path, wanted)
-            finally:
-                self._is_busy = False
-
         try:
-            await aside.call(save, deadline_s)
+            await self._lane.call(lambda: pauses.save(self.path, wanted), deadline_s)
         except (PausesUnusable, OSError, TimeoutError) as error:
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                self._is_busy = False  # there was no thread to say so
             self._complain(f"pauses are not kept over a restart: {reason_of(error, self.path, deadline_s)}")
             self._not_before_s = time.monotonic() + RETRY_S
             return False
@@ -160,8 +151,7 @@ class Control:
     async def close(self, deadline_s: float) -> None:
         """A last attempt to write what has changed, for as long as an ending agent has time."""
         end_s = time.monotonic() + deadline_s
-        while self._is_busy and time.monotonic() < end_s:
-            await asyncio.sleep(0.02)
+        await self._lane.wait(deadline_s)
         self._not_before_s = 0.0
         await self.flush(max(end_s - time.monotonic(), 0.05))
 

@@ -108,7 +108,7 @@ class Daemon:
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
         self.is_ready = False
         self._has_accounts = False
-        self._is_bounding_dumps = False
+        self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[list[str]]] = set()
         self._last_tick_s = time.monotonic()
@@ -378,21 +378,11 @@ class Daemon:
                 log.exception("looking at the pages failed: please report")
 
     async def _bound_dumps(self) -> None:
-        if self._is_bounding_dumps:
-            return  # a state directory that hangs costs one thread
-        self._is_bounding_dumps = True
-
-        def bound() -> int:
-            try:
-                return dumps.bound(self._dumps)
-            finally:
-                self._is_bounding_dumps = False
-
+        if not self._dumps_lane.is_free:
+            return
         try:
-            removed = await aside.call(bound, DUMPS_S)
+            removed = await self._dumps_lane.call(lambda: dumps.bound(self._dumps), DUMPS_S)
         except (OSError, TimeoutError) as error:
-            if not isinstance(error, TimeoutError):
-                self._is_bounding_dumps = False  # also where there was no thread to say so
             reason = getattr(error, "strerror", None) or f"no answer within {DUMPS_S:g} s"
             log.warning("dumps of bad blocks cannot be kept in %s: %s", self._dumps, reason)
             return

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from iovigil.agent import aside, pressure
+from iovigil.agent import pressure
+from iovigil.agent.aside import Lane
 from iovigil.agent.config import AgentSettings
 from iovigil.agent.ledger import Ledger, Skip
 from iovigil.agent.pauses import Pauses
@@ -31,7 +32,7 @@ class Holds:
         self._back_off = BackOff(settings.pressure)
         self._root = root
         self._look_s = look_s
-        self._is_looking = False
+        self._lane = Lane()
         self._was_backing_off = False
         self._complaint = ""
         self._marked: Ledger | None = None
@@ -79,23 +80,14 @@ class Holds:
     async def look(self) -> None:
         """See whether there is a blackout, and how high the pressure is; what is not told in time stays as it was."""
         settings = self._settings
-        if self._is_looking or not (settings.blackout_file or settings.pressure):
+        if not self._lane.is_free or not (settings.blackout_file or settings.pressure):
             return
-        self._is_looking = True
-
-        def look() -> tuple[bool | None, Reading | None, str]:
-            try:
-                return self._look(settings)
-            finally:
-                self._is_looking = False
-
         try:
-            is_blackout, reading, complaint = await aside.call(look, self._look_s)
+            is_blackout, reading, complaint = await self._lane.call(lambda: self._look(settings), self._look_s)
         except TimeoutError:
             self._complain(f"{WHAT}: no answer within {self._look_s:g} s; taken to be as they were")
             return
         except OSError as error:
-            self._is_looking = False
             self._complain(f"{WHAT}: {error.strerror or error}; taken to be as they were")
             return
         self._complain(complaint)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from iovigil.agent import aside
+from iovigil.agent.aside import Lane
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import DiskEntry
@@ -35,30 +35,21 @@ class Presence:
     def __init__(self, resolve: Callable[[DiskSettings], Finding], look_s: float = LOOK_S) -> None:
         self._resolve = resolve
         self._look_s = look_s
-        self._is_looking = False
+        self._lane = Lane()
         self._reasons: dict[str, str] = {}
         """Why a disk was not there at the last look; empty when it was."""
 
     async def refresh(self, disks: Iterable[tuple[DiskSettings, DiskEntry]]) -> None:
         """Bring these entries up to date, where that is known in time."""
         wanted = list(disks)
-        if self._is_looking or not wanted:
+        if not self._lane.is_free or not wanted:
             return
-        self._is_looking = True
-
-        def look() -> list[Finding | None]:
-            try:
-                return [self._finding(disk) for disk, _ in wanted]
-            finally:
-                self._is_looking = False
-
         try:
-            findings = await aside.call(look, self._look_s)
+            findings = await self._lane.call(lambda: [self._finding(disk) for disk, _ in wanted], self._look_s)
         except TimeoutError:
             log.warning("looking for the disks takes more than %g s; going by what was known", self._look_s)
             return
         except OSError as error:
-            self._is_looking = False
             log.warning("cannot look for the disks (%s); going by what was known", error.strerror)
             return
         for (_, entry), finding in zip(wanted, findings, strict=True):

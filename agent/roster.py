@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from iovigil.agent import aside, atomic_file
+from iovigil.agent import atomic_file
+from iovigil.agent.aside import Lane
 from iovigil.agent.config import Config, DiskSettings
 from iovigil.agent.disks import candidates, selection
 from iovigil.agent.disks.candidates import Candidate
@@ -62,7 +63,7 @@ class Roster:
         """None until the file was read."""
         self._written: tuple[Known, ...] = ()
         self._written_unix = 0.0
-        self._is_looking = False
+        self._lane = Lane()
         self._complaint = ""
 
     def identities(self) -> dict[str, dict[str, str]]:
@@ -73,23 +74,14 @@ class Roster:
         """The disks that the configuration selects; None where that cannot be told in time."""
         if not config.selectors:
             return ()
-        if self._is_looking:
+        if not self._lane.is_free:
             return None
-        self._is_looking = True
-
-        def look() -> Look:
-            try:
-                return self._look(config, time.time())
-            finally:
-                self._is_looking = False
-
         try:
-            found = await aside.call(look, self._look_s)
+            found = await self._lane.call(lambda: self._look(config, time.time()), self._look_s)
         except TimeoutError:
             self._complain(f"looking for disks takes more than {self._look_s:g} s; going by what was known")
             return None
         except (OSError, ValueError) as error:
-            self._is_looking = False
             self._complain(f"cannot look for disks ({error}); going by what was known")
             return None
         self._complain("")

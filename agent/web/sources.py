@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from iovigil.agent import aside
+from iovigil.agent.aside import Lane, Taken
 from iovigil.agent.history import HistoryUnusable, Mismatched
 from iovigil.agent.pauses import Pause
 from iovigil.agent.run_record import RunRecord
@@ -87,26 +87,19 @@ class BlockingRuns(Protocol):
 
 
 class Aside:
-    """Calls what may block, a few at a time, each for as long as a reader waits."""
+    """Reads the history beside the loop, each call for as long as a reader waits."""
 
     def __init__(self, deadline_s: float = DEADLINE_S, calls: int = CALLS) -> None:
         self._deadline_s = deadline_s
-        self._free = calls
+        self._lane = Lane(calls)
 
     async def call(self, work: Callable[[], T]) -> T:
         """The result of that. Raises HistoryUnusable."""
-        if not self._free:
-            raise HistoryUnusable("the history is being read by others, and does not answer: try again later")
-
-        def function() -> T:
-            try:
-                return work()
-            finally:
-                self._free += 1
-
-        self._free -= 1
         try:
-            return await aside.call(function, self._deadline_s)
+            return await self._lane.call(work, self._deadline_s)
+        except Taken:
+            text = "the history is being read by others, and does not answer: try again later"
+            raise HistoryUnusable(text) from None
         except TimeoutError:
             raise HistoryUnusable(f"the history does not answer within {self._deadline_s:g} s") from None
         except OSError as error:

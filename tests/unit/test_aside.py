@@ -32,3 +32,38 @@ def test_a_host_without_a_thread_to_spare_is_an_error_like_any_other(monkeypatch
 
 def no_thread(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_what_hangs_costs_no_more_threads_than_the_lane_has() -> None:
+    release, lane = threading.Event(), aside.Lane(2)
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await lane.call(lambda: release.wait(30), 0.05)
+        assert not lane.is_free
+        with pytest.raises(aside.Taken):
+            await lane.call(lambda: True, 5)
+        assert not await lane.wait(0.05)
+        release.set()
+        assert await lane.wait(10)
+        assert await lane.call(lambda: 42, 5) == 42
+
+    asyncio.run(main())
+
+
+def test_a_lane_is_free_again_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = aside.Lane()
+    for function, error in ((lambda: 1 // 0, ZeroDivisionError), (fail, PermissionError)):
+        with pytest.raises(error):
+            asyncio.run(lane.call(function, 5))
+        assert lane.is_free
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(OSError, match="can't start new thread"):
+            asyncio.run(lane.call(lambda: 42, 5))
+    assert asyncio.run(lane.call(lambda: 42, 5)) == 42
+
+
+def fail() -> int:
+    raise PermissionError(13, "Permission denied")
