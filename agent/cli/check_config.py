@@ -21,11 +21,12 @@ from iovigil.agent.cli import load_report, selections
 from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.cli.probe_report import describe
 from iovigil.agent.cli.report import count, new_table, open_console, say
-from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings
+from iovigil.agent.config import Assignment, Config, ConfigError
 from iovigil.agent.disks import candidates, inventory, selection
 from iovigil.agent.disks.inventory import Resolved
 from iovigil.agent.disks.selection import Choice
 from iovigil.agent.host import host_id
+from iovigil.agent.load import Planned
 from iovigil.agent.pressure import PressureUnknown
 from iovigil.agent.web import web_config
 from iovigil.agent.web.web_config import WebConfig
@@ -100,7 +101,7 @@ def show(
     for warning in (
         *absences(loaded, root),
         *overlaps(loaded, root),
-        *overloads(loaded),
+        *overloads(loaded, demands),
         *unused_windows(loaded, host),
         *holds(loaded, root),
         *selections.warnings(loaded, choices),
@@ -120,6 +121,8 @@ def access(file: str, web: WebConfig) -> str:
 def exposure(loaded: Config) -> Iterator[str]:
     if not loaded.agent.web.config_file and not all(map(is_local, loaded.agent.listen)):
         yield "anybody who reaches agent.listen is served: see agent.web.config_file"
+        if loaded.agent.web.enable_control:
+            yield "anybody who reaches agent.listen may pause probes and start them: agent.web.enable_control is set"
 
 
 def is_local(address: str) -> bool:
@@ -127,11 +130,11 @@ def is_local(address: str) -> bool:
 
 
 def disks_table(loaded: Config, console: Console, root: str) -> Table:
-    table = new_table(console, "Disks", ("disk", "target", "size", "now", "busy"))
+    table = new_table(console, "Disks", ("disk", "target", "size", "now"))
     for disk in loaded.disks:
         resolved = inventory.resolve(disk, root)
         size = spell_size(resolved.size_bytes or disk.size)
-        cells = (disk.name, disk.path, size if resolved.is_present else "", presence(resolved), busy(loaded, disk))
+        cells = (disk.name, disk.path, size if resolved.is_present else "", presence(resolved))
         table.add_row(*map(Text, cells))
     return table
 
@@ -142,16 +145,6 @@ def presence(resolved: Resolved) -> str:
     labels = resolved.identity
     hardware = " ".join(filter(None, (labels.get("model", ""), labels.get("serial", ""))))
     return f"{resolved.device or 'present'}{f' ({hardware})' if hardware else ''}"
-
-
-def busy(loaded: Config, disk: DiskSettings) -> str:
-    return f"{busy_share(loaded, disk):.0%}"
-
-
-def busy_share(loaded: Config, disk: DiskSettings) -> float:
-    """Return the share of time that a disk spends under probes, at worst."""
-    probes = [each.probe for each in loaded.assignments() if each.disk.name == disk.name]
-    return sum(probe.options.longest_us / SECOND_US / probe.every_s for probe in probes)
 
 
 def schedule_table(loaded: Config, console: Console, now_unix: float, host: str) -> Table:
@@ -227,15 +220,15 @@ def overlaps(loaded: Config, root: str) -> Iterator[str]:
                 yield f"the regions of {other.name} and {disk.name} overlap on {device}: one would destroy the other"
 
 
-def overloads(loaded: Config) -> Iterator[str]:
+def overloads(loaded: Config, demands: Sequence[Planned]) -> Iterator[str]:
     """Say where the plan asks for more than there is, and for nothing at all."""
     for disk in loaded.disks:
-        share = busy_share(loaded, disk)
+        share = sum(each.demand.busy for each in demands if each.disk == disk.name)
         if not share:
             yield f"disk {disk.name} has no probe"
         if share > 1:
             yield f"disk {disk.name} would be busy for {share:.0%} of the time at worst: runs will be skipped"
-    workers = sum(busy_share(loaded, disk) for disk in loaded.disks)
+    workers = sum(each.demand.busy for each in demands)
     if workers > loaded.agent.max_workers:
         yield (
             f"{workers:.1f} runs would be in progress at a time on average, at worst, and agent.max_workers is "

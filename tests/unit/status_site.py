@@ -13,6 +13,7 @@ from fake_page import FakePage, histogram_of, result_of
 from histories import row
 from ledgers import READ, WRITE_AND_VERIFY, ledger_of, probe
 
+from iovigil.agent.config import WebSettings
 from iovigil.agent.history import Mismatched
 from iovigil.agent.ledger import Failure, Ledger, Skip
 from iovigil.agent.pauses import Pause
@@ -122,6 +123,7 @@ class FakeAgent:
     control: FakeControl | None = field(default_factory=FakeControl)
     plan: FakePlan = field(default_factory=FakePlan)
     is_control_enabled: bool = False
+    web: WebSettings = field(default_factory=WebSettings)
 
     def server(self) -> Server:
         async def reload() -> list[str]:
@@ -292,7 +294,7 @@ def at_site(agent: FakeAgent, client: Callable[[str], Awaitable[Any]], deadline_
 
     async def main() -> Any:
         server = agent.server()
-        await server.start("127.0.0.1:0")
+        await server.start("127.0.0.1:0", agent.web)
         try:
             return await client(f"http://{server.address}")
         finally:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from histories import row
 from ledgers import READ, ledger_of, probe
 from status_site import FakeAgent, FakeControl, FakeUpcoming, at_site, page_of, storage_node
 
+from iovigil.agent.config import WebSettings
 from iovigil.agent.history import HistoryUnusable
 from iovigil.agent.ledger import Failure, Skip
 from iovigil.agent.pauses import Pause
@@ -306,6 +308,19 @@ def test_an_operator_pauses_resumes_and_starts() -> None:
     served(agent, client)
     assert agent.control is not None
     assert agent.control.started == [("data0", "latency")]
+
+
+def test_who_may_not_ask_is_told_in_json_too(tmp_path: Path) -> None:
+    users = tmp_path / "web.yml"
+    users.write_text(f"basic_auth_users: {{operator: $2y$10${'a' * 53}}}\n")
+
+    async def client(ask: Ask) -> None:
+        answer = await ask("/api/v1/disks")
+        assert problem_of(answer)["status"] == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+        assert (await ask("/metrics")).headers["Content-Type"].startswith("text/plain")
+
+    served(FakeAgent(web=WebSettings(config_file=str(users))), client)
 
 
 def test_a_run_that_cannot_start_is_told_why() -> None:

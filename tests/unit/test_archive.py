@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from histories import last, record, row
@@ -247,3 +248,29 @@ def test_an_archive_that_cannot_be_written_at_the_end_says_so(path: Path, warnin
     asyncio.run(archive.close(DEADLINE_S, [KeptAccount("data0", "latency", b"...")]))
     assert not archive.is_written
     assert "has to be a file" in warnings.records[0].getMessage()
+
+
+def test_who_looks_sees_the_run_that_has_just_ended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(path)
+    writes = 0
+    write = history.write
+
+    def count(*given: Any) -> str:
+        nonlocal writes
+        writes += 1
+        return write(*given)
+
+    monkeypatch.setattr(history, "write", count)
+
+    async def scenario() -> None:
+        archive.add_run(record(1))
+        await archive.flush()
+        assert writes == 0  # a success waits for others
+        await archive.catch_up()
+        assert [each.started_unix for each in History(path).latest()] == [record(1).started_unix]
+        for number in range(2, 9):
+            archive.add_run(record(number))
+            await archive.catch_up()
+        assert writes == 1  # somebody who looks again and again costs no write each time
+
+    asyncio.run(scenario())

@@ -89,6 +89,10 @@ def test_it_is_said_who_may_ask_the_agent(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert "Metrics on :9942, [::1]:9942, at most" in printed
     assert "warning: anybody who reaches agent.listen is served: see agent.web.config_file" in printed
+    assert "may pause" not in printed
+    path.write_text(f'agent: {{listen: ":9942", web: {{enable_control: true}}}}\n{TEXT}')
+    assert check_config.main(Namespace(file=str(path))) == 0
+    assert "warning: anybody who reaches agent.listen may pause probes" in " ".join(capsys.readouterr().out.split())
     path.write_text(f"agent: {{web: {{config_file: {web}}}}}\n{TEXT}")
     web.write_text(f"basic_auth_users: {{prometheus: $2y$10${'a' * 53}}}\n")
     assert check_config.main(Namespace(file=str(path))) == 0
