@@ -1,12 +1,15 @@
 """The API of a real agent with real children: what it tells is what its metrics say."""
 
 import json
+import os
+import signal
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from agent_process import running_agent
+from agent_process import RunningAgent, running_agent
 from processes import free_port, wait_until
 
 DISKS_AND_PROBES = """
@@ -51,3 +54,51 @@ def test_an_agent_tells_what_its_children_did(tmp_path: Path) -> None:
         assert asked(port, "/mismatches") == (200, {"mismatches": [], "next_cursor": None})
         status, problem = asked(port, "/pause", b"{}")
         assert (status, problem["title"]) == (403, "Forbidden")
+
+
+RARE = """
+disks:
+  - {{name: good, file: {directory}/good, size: 1MiB}}
+probes:
+  latency: {{every: 1d, job: {{rw: randread, bs: 4k, number_ios: 4, runtime: 5s, ioengine: psync}}}}
+"""
+
+
+def enable_control(agent: RunningAgent) -> None:
+    text = agent.config.read_text()
+    agent.config.write_text(text.replace("agent:\n", "agent:\n  web: {enable_control: true}\n", 1))
+    os.kill(agent.pid, signal.SIGHUP)
+    agent.wait_for_line("configuration reloaded")
+
+
+def ordered(port: int, path: str, **order: Any) -> tuple[int, Any]:
+    return asked(port, path, json.dumps(order).encode())
+
+
+def test_an_operator_controls_the_agent_and_finds_all_of_it_after_a_restart(tmp_path: Path) -> None:
+    port, rare = free_port(), RARE.format(directory=tmp_path)
+    with running_agent(tmp_path, rare, port=port) as agent:
+        enable_control(agent)
+        [turn] = asked(port, "/schedule")[1]["turns"]
+        assert time.time() < turn["next_unix"] < time.time() + 86_400
+        assert ordered(port, "/run", disk="good", probe="latency")[0] == 202
+        wait_until(lambda: asked(port, "/runs")[1]["runs"], "the run that was asked for", 20)
+        [first] = asked(port, "/runs")[1]["runs"]
+        assert asked(port, f"/runs/{first['id']}")[1]["ios"] == {"read": 4}
+        assert ordered(port, "/pause", disk="good", reason="new cable")[0] == 200
+        agent.wait_for("probe_paused", disk="good", probe="latency")
+        status, problem = ordered(port, "/run", disk="good", probe="latency")
+        assert (status, problem["reason"]) == (409, "paused")
+        status, problem = ordered(port, "/pause", disk="nowhere")
+        assert (status, "good" in problem["detail"]) == (404, True)
+    with running_agent(tmp_path, rare, port=port) as agent:
+        enable_control(agent)
+        assert asked(port, "/runs")[1]["runs"] == [first]
+        assert agent.value("runs_total", disk="good") == 1
+        [disk] = asked(port, "/disks")[1]["disks"]
+        assert (disk["state"], disk["probes"][0]["reason"]) == ("paused", "new cable")
+        assert ordered(port, "/resume", disk="good") == (200, {"pauses": []})
+        assert ordered(port, "/run", disk="good", probe="latency")[0] == 202
+        agent.wait_for("runs_total", least=2, disk="good")
+        wait_until(lambda: len(asked(port, "/runs")[1]["runs"]) == 2, "the second run", 20)
+        assert [each["id"] for each in asked(port, "/runs")[1]["runs"]] == [first["id"] + 1, first["id"]]
