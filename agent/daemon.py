@@ -10,29 +10,27 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from iovigil.agent import aside, bequest, books, dumps, history, schedule
-from iovigil.agent.account import Account, NotAnAccount
+from iovigil.agent import aside, books, dumps, history, schedule
 from iovigil.agent.archive import Archive
-from iovigil.agent.bequest import Bequest
 from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, Problem
 from iovigil.agent.control import FILE as PAUSES_FILE
 from iovigil.agent.control import Control
 from iovigil.agent.corruption import Corruption
 from iovigil.agent.disks import inventory, selection
-from iovigil.agent.history import History, KeptAccount
+from iovigil.agent.history import History
 from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
-from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult
+from iovigil.agent.ledger import DiskEntry, Ledger, RunResult
 from iovigil.agent.notify import Notifier
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
-from iovigil.agent.run_record import record_of
+from iovigil.agent.succession import Succession
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server, listen
 from iovigil.agent.web.api import Api
@@ -83,7 +81,9 @@ class Daemon:
         self._roster = Roster(config.agent.state_directory)
         self._plugged = asyncio.Event()
         self.ledger: Ledger = books.open_books(config)
-        self._bequest = Bequest(bequest.directory(config.agent.state_directory))
+        self._archive = Archive(history.database(config.agent.state_directory))
+        self._archive.bounds = config.agent.history.bounds
+        self._succession = Succession(self._archive, config.agent.state_directory)
         self._dumps = dumps.directory(config.agent.state_directory)
         self._cgroups = Cgroups()
         self._cgroups.adopt(config)
@@ -93,11 +93,9 @@ class Daemon:
             launcher=launcher,
             dump_directory=str(self._dumps),
             state_directory=config.agent.state_directory,
-            create_page=self._bequest.page,
+            create_page=self._succession.page,
             cgroups=self._cgroups,
         )
-        self._archive = Archive(history.database(config.agent.state_directory))
-        self._archive.bounds = config.agent.history.bounds
         self._corruption = Corruption(self._archive)
         self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
         self._holds = Holds(config.agent, Pauses())
@@ -107,7 +105,6 @@ class Daemon:
         )
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
         self.is_ready = False
-        self._has_accounts = False
         self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[list[str]]] = set()
@@ -150,7 +147,7 @@ class Daemon:
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
-            await self._restore()
+            await self._succession.begin(self.ledger)
             # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
             await self._serve()
             await self._bound_dumps()
@@ -178,48 +175,16 @@ class Daemon:
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
             self._corruption.close()
-            await asyncio.gather(
-                self._archive.close(ARCHIVE_STOP_S, self._accounts()), self.control.close(ARCHIVE_STOP_S)
-            )
-            if self._has_accounts and self._archive.is_written:
-                self._bequest.close()
+            await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
 
-    async def _restore(self) -> None:
-        """Go on with the counters of the agent before: as it left them, or as it was killed with them."""
-        kept = await self._archive.take_accounts()
-        if not self._bequest.take_over(self.ledger):
-            for row in kept:
-                entry = self.ledger.probes.get((row.disk, row.probe))
-                try:
-                    account = Account.decode(row.account)
-                    if entry is not None and account.is_of(self.ledger.disks[entry.disk]):
-                        account.restore(entry)
-                except NotAnAccount as error:
-                    log.warning("the counters of %s on %s begin at 0: %s", row.probe, row.disk, error)
-        self._bequest.open(self.ledger)
-        self._has_accounts = True
-
-    def _accounts(self) -> list[KeptAccount]:
-        """What the history is to keep of every account, with runs that could not be waited for."""
-        if not self._has_accounts:
-            return []
-        pairs = [(entry, self.ledger.disks[entry.disk]) for entry in self.ledger.probes.values()]
-        return [
-            KeptAccount(entry.disk, entry.probe, Account.of(entry, disk, totals=entry.view()).encode())
-            for entry, disk in pairs
-        ]
-
     def _shown(self) -> Ledger:
-        self._bequest.keep(self.ledger)
+        self._succession.keep(self.ledger)
         return self.ledger
 
     def _book(self, run: Run, result: RunResult) -> None:
         try:
-            entry: ProbeEntry = run.entry
-            if self.ledger.probes.get((entry.disk, entry.probe)) is entry:
-                self._bequest.keep_one(entry, self.ledger.disks[entry.disk])
-            self._archive.add_run(record_of(run.name, result, run.messages))
+            self._succession.book(self.ledger, run, result)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 
