@@ -234,8 +234,8 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.bs_unaligned and any(least != most for least, most in options.lengths):
         yield OptionError("bs_unaligned", "excludes verify, whose headers stand at multiples of the least bs")
     if 0 < options.verify_interval <= room:
-        found = options.verify_interval
-        yield OptionError("verify_interval", f"{found} has no room for a header: at least {room + 1}")
+        reason = f"{options.verify_interval} has no room for a header: at least {room + 1}"
+        yield OptionError("verify_interval", reason)
     else:
         yield from check_units(options)
         yield from check_header_place(options, room)
