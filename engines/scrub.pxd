@@ -70,7 +70,7 @@ cdef class Scrub:
     cdef void wind_down(self, bint at_once) noexcept nogil
     cdef bint go_on(self) noexcept nogil
     cdef str trouble(self)
-    cdef sum_up(self)
+    cdef sum_up(self, str error)
 
     cdef adopt(self, object identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now)
     cdef keep_identity(self, dict labels)

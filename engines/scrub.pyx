@@ -445,10 +445,11 @@ cdef class Scrub:
         slot_set(&self.page.scrub.oldest_unix, record.oldest_unix)
         slot_set(&self.page.scrub.unknown_blocks, record.exception_count)
 
-    cdef sum_up(self):
+    cdef sum_up(self, str error):
         """Note what people should know of the run that is over, beside its error."""
-        if self.trouble() is not None:
-            self.notes.append(self.trouble())  # where there is corruption as well, that is the run's error
+        trouble = self.trouble()
+        if trouble is not None and trouble != error:
+            self.notes.append(trouble)  # where there is corruption as well, that is the run's error
         if self.state.exceptions_lost:
             self.notes.append(
                 f"scrub: {self.state.exceptions_lost} more blocks could not be written, and {self.path} has no room "
