@@ -228,6 +228,9 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify_only and options.trim_percentage and options.iodepth > 1:
         reason = "together with trim_percentage is for iodepth=1: deeper, which blocks were trimmed is not known"
         yield OptionError("verify_only", reason)
+    if options.verify_only and options.does_read and options.does_write and any((*options.rate, *options.rate_iops)):
+        reason = "is not for a job that reads and writes at a rate: when it did which hung on the disk's speed"
+        yield OptionError("verify_only", reason)
     yield from check_state(options)
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
