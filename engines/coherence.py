@@ -217,8 +217,8 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.min_bs <= room:
         yield OptionError("bs", f"{options.min_bs} has no room for a verify header: at least {room + 1}")
     elif options.common_bs <= room:
-        found = f"reads and writes have {options.common_bs} bytes in common, which is what stands under one header"
-        yield OptionError("bs", f"{found}: at least {room + 1}")
+        common = f"reads and writes have {options.common_bs} bytes in common, which is what stands under one header"
+        yield OptionError("bs", f"{common}: at least {room + 1}")
     if options.fill_device:
         yield OptionError("fill_device", "together with verify is not supported yet")
     if options.verify_only and not options.does_write:
