@@ -8,6 +8,7 @@ from libc.string cimport memset
 
 from iovigil.engines.diagnosis cimport diagnose, verdict
 from iovigil.engines.dumps cimport Dumps
+from iovigil.engines.file_birth cimport born_ns
 from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport IO_MIXED, IO_TRIMMED, IO_VERIFIED, WRITE
 from iovigil.engines.latency cimport slot_add
@@ -134,7 +135,9 @@ cdef class Integrity:
         cdef uint32_t file
         for file in range(self.targets.count):
             status = os.fstat(self.targets.files[file].fd) if self.targets.files[file].fd >= 0 else None
+            # A file that is made anew may well get the inode of the one before.
             for part in (status and status.st_dev, status and status.st_rdev, status and status.st_ino,
+                         status and born_ns(self.targets.files[file].fd),
                          self.targets.files[file].start, self.targets.files[file].length):
                 known = mix(known ^ <uint64_t>(part or 0))
         return known
