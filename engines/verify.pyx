@@ -52,11 +52,11 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t
 cdef void choose_sample(verify_format *self) noexcept:
     """The first word of the data, behind a label, that the seed makes: in which lane it is, and how many steps from its
     start. A unit that ends in the stride of that word has other contents there."""
-    cdef uint64_t word = (self.header_size + self.sum.size + LABEL_SIZE + WORD - 1) // WORD, step
+    cdef uint64_t word = (self.header_size + self.sum.size + LABEL_SIZE + WORD - 1) // WORD, _step
     cdef uint64_t[4] lanes
     lanes[0], lanes[1], lanes[2], lanes[3] = 1, 2, 3, 5
     self.sample_factor = lanes[word % 4]
-    for step in range(word // 4):
+    for _step in range(word // 4):
         self.sample_factor *= PAYLOAD_STEP
     self.sample_end = <uint32_t>((word + 1) * WORD)
     self.sampled_length = <uint32_t>((word // 4 + 1) * PAYLOAD_STRIDE)
