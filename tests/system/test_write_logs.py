@@ -152,7 +152,7 @@ def test_what_goes_wrong_with_blocks_of_clones_is_found(tmp_path: Path) -> None:
         "--rate_iops=,200", "--invalidate=0",
     )  # fmt: skip
     with subprocess.Popen(
-        command(path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
     ) as session:
         deadline_s = time.monotonic() + 20
         while not (path.exists() and path.stat().st_size == SIZE):
