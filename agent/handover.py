@@ -47,6 +47,8 @@ class Handover:
         known = self._pending.get(result.disk)
         if known is None or known.entry.probe != result.probe or known.options != result.options:
             return
+        # Of a file that was made anew since, nothing is to be found any more.
+        known.entry.unverified_bytes += max(known.entry.pending_bytes - result.page.inherited_bytes, 0)
         known.entry.pending_bytes = result.page.unverified_bytes
         # A child that was killed has not said what it left: the log has.
         if result.page.is_complete and not result.page.unverified_bytes:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 RUN_GRACE_S: Final = 10.0
 LAYOUT_BYTES_PER_S: Final = 20e6  # a slow hard disk under load
 CPU_GRACE_S: Final = 10
+CHECK_BLOCKS: Final = 2  # what a block should be, beside what is written down of it
+CHECKER_BLOCKS: Final = 3  # of each thread of verify_async: one being checked, one waiting, one to compare with
 CHILD_BYTES: Final = 512 << 20  # Python, the stats page, random maps; buffers come on top
 
 WINDOW_LEAST: Final = 1 << 20
@@ -178,14 +180,17 @@ def write_log_bytes(options: JobOptions, size_bytes: int) -> int:
     """Address space for the generation of every unit (one verify header) that a verified job may write."""
     if options.verify == "none" or not options.does_write:
         return 0
-    unit = min(options.verify_interval or options.min_bs, options.min_bs)
+    unit = min(options.verify_interval or options.common_bs, options.common_bs)
     return (max(options.size, 0) or size_bytes) // unit * 8
 
 
 def buffer_bytes(options: JobOptions) -> int:
-    """Address space for the buffers of every I/O in flight, each of them aligned."""
+    """Address space for the buffers of every I/O in flight, each of them aligned, and of every block being checked."""
     align = max(options.iomem_align, 1)
-    return options.iodepth * -(-options.max_bs // align) * align + options.hugepage_size
+    count = options.iodepth
+    if options.verify != "none":
+        count += CHECK_BLOCKS + CHECKER_BLOCKS * options.verify_async
+    return count * -(-options.max_bs // align) * align + options.hugepage_size
 
 
 def mapped_bytes(options: JobOptions, size_bytes: int) -> int:

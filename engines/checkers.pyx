@@ -6,10 +6,12 @@ that the page keeps its one writer.
 
 import os
 
-from libc.errno cimport EAGAIN, EILSEQ
+from libc.errno cimport EILSEQ
 from libc.stdlib cimport calloc, free
 
 from iovigil.engines.io_u cimport io_u
+
+from iovigil.engines.setup_error import SetupError
 
 cdef extern from *:
     void handover_init "iovigil_handover_init" (handover *self, uint32_t size, void **work, void **finished) noexcept
@@ -72,7 +74,7 @@ cdef class Checkers:
     """`count` threads for the blocks of one job, of which `slots` may be with them."""
 
     def __cinit__(self, Integrity integrity not None, uint32_t count, uint32_t slots, uint64_t max_bs, cpus):
-        """Raises MemoryError, and OSError when the system gives no thread or has no such CPU."""
+        """Raises MemoryError, and SetupError when the system gives no thread or has no such CPU."""
         cdef uint32_t index
         cdef int error
         cdef cpu_set_t mask
@@ -96,11 +98,12 @@ cdef class Checkers:
             error = pthread_create(&self.threads[index], &attributes, check_all, &self.checkers[index])
             pthread_attr_destroy(&attributes)
             if error:
-                raise OSError(error, os.strerror(error), "verify_async: thread" if error == EAGAIN else "verify_async")
+                raise SetupError(f"verify_async: {count} threads are not to be had: {os.strerror(error)}")
             self.count += 1
             error = pthread_setaffinity_np(self.threads[index], sizeof(mask), &mask) if cpus else 0
             if error:
-                raise OSError(error, f"{os.strerror(error)}: this machine has not all of them", "verify_async_cpus")
+                raise SetupError(f"verify_async_cpus: {', '.join(map(str, sorted(cpus)))}: this machine has not all of "
+                                 f"them ({os.strerror(error)})")
 
     def __dealloc__(self):
         cdef uint32_t index

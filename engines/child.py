@@ -143,12 +143,13 @@ def work(order: "dict[str, Any]", page: StatsPage, target_fds: list[int], undo: 
     return exit_status.OK
 
 
-def shared_log(order: "dict[str, Any]") -> "tuple[int, int, int, int, int] | None":
+def shared_log(order: "dict[str, Any]") -> "tuple[int, int, int, int, int, bytes] | None":
     """The write log that outlives this job, or that others have as well."""
     told = order["write_log"]
     if not told:
         return None
-    return order["extra_fds"]["write_log"], told["nonce"], told["begun_ns"], told["place"], told["sharers"]
+    fd, lives = order["extra_fds"]["write_log"], b"".join(target.get("region_uuid", b"") for target in order["targets"])
+    return fd, told["nonce"], told["begun_ns"], told["place"], told["sharers"], lives
 
 
 def scrub_order(order: "dict[str, Any]") -> "dict[str, Any] | None":

@@ -217,8 +217,8 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.min_bs <= room:
         yield OptionError("bs", f"{options.min_bs} has no room for a verify header: at least {room + 1}")
     elif options.common_bs <= room:
-        found = f"reads and writes have {options.common_bs} bytes in common, which is what stands under one header"
-        yield OptionError("bs", f"{found}: at least {room + 1}")
+        common = f"reads and writes have {options.common_bs} bytes in common, which is what stands under one header"
+        yield OptionError("bs", f"{common}: at least {room + 1}")
     if options.fill_device:
         yield OptionError("fill_device", "together with verify is not supported yet")
     if options.verify_only and not options.does_write:
@@ -228,14 +228,17 @@ def check_verify(options: JobOptions) -> Iterator[OptionError]:
     if options.verify_only and options.trim_percentage and options.iodepth > 1:
         reason = "together with trim_percentage is for iodepth=1: deeper, which blocks were trimmed is not known"
         yield OptionError("verify_only", reason)
+    if options.verify_only and options.does_read and options.does_write and any((*options.rate, *options.rate_iops)):
+        reason = "is not for a job that reads and writes at a rate: when it did which hung on the disk's speed"
+        yield OptionError("verify_only", reason)
     yield from check_state(options)
     yield from belongs(options, "verify_backlog", ("verify_backlog_batch",))
     yield from belongs(options, "verify_async", ("verify_async_cpus",))
     if options.bs_unaligned and any(least != most for least, most in options.lengths):
         yield OptionError("bs_unaligned", "excludes verify, whose headers stand at multiples of the least bs")
     if 0 < options.verify_interval <= room:
-        interval = options.verify_interval
-        yield OptionError("verify_interval", f"{interval} has no room for a header: at least {room + 1}")
+        reason = f"{options.verify_interval} has no room for a header: at least {room + 1}"
+        yield OptionError("verify_interval", reason)
     else:
         yield from check_units(options)
         yield from check_header_place(options, room)

@@ -73,6 +73,6 @@ cdef class Integrity:
     cdef uint64_t unverified_bytes(self) noexcept nogil
     cdef bint has_unverified(self) noexcept nogil
 
-    cdef uint64_t identity(self) except? 0
+    cdef uint64_t identity(self, bytes lives) except? 0
     cdef uint64_t unit_of(self, uint32_t file, uint64_t offset) noexcept nogil
     cdef void place_of(self, uint64_t unit, piece *drawn) noexcept nogil

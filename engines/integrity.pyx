@@ -8,9 +8,10 @@ from libc.string cimport memset
 
 from iovigil.engines.diagnosis cimport diagnose, verdict
 from iovigil.engines.dumps cimport Dumps
+from iovigil.engines.file_birth cimport born_ns
 from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport IO_MIXED, IO_TRIMMED, IO_VERIFIED, WRITE
-from iovigil.engines.latency cimport slot_add
+from iovigil.engines.latency cimport slot_add, slot_set
 from iovigil.engines.rng cimport mix
 from iovigil.engines.stats cimport Counter, Mismatch, StatsPage
 from iovigil.engines.verify cimport first_not_zero, format_free, format_init, is_good_unit, stamp_unit
@@ -58,8 +59,8 @@ cdef class Integrity:
                   uint32_t number, uint64_t seed, uint64_t interval, uint64_t max_bs, shared_log=None):
         """`interval` is the length under one header, `max_bs` that of a buffer.
 
-        `shared_log` is (descriptor, nonce, ns since the epoch, place, sharers) of a log that outlives this job, or
-        that others have as well. Raises MemoryError.
+        `shared_log` is (descriptor, nonce, ns since the epoch, place, sharers, UUIDs of regions) of a log that outlives
+        this job, or that others have as well. Raises MemoryError.
         """
         cdef uint32_t file
         cdef uint64_t units = 0
@@ -75,7 +76,8 @@ cdef class Integrity:
         reads, written, _ = options["lengths"]
         used = ([written] if writes else []) + ([reads] if direction not in ("write", "randwrite") else [])
         is_even = all(least == most == used[0][0] for least, most in used)
-        fd, nonce, begun_ns, place, sharers = shared_log or (-1, time.time_ns() ^ os.getpid(), time.time_ns(), 0, 1)
+        fd, nonce, begun_ns, place, sharers, lives = shared_log or (
+            -1, time.time_ns() ^ os.getpid(), time.time_ns(), 0, 1, b"")
         format_init(&self.form, options, mix(<uint64_t>nonce), <uint64_t>begun_ns, <unsigned short>number)
         self.interval = interval if options["verify_interval"] or not is_even else 0
         self.max_bs = max_bs
@@ -95,8 +97,9 @@ cdef class Integrity:
         if fd < 0:
             if write_log_init(&self.log, units):
                 raise MemoryError
-        elif write_log_attach(&self.log, fd, units, self.identity(), place, sharers):
+        elif write_log_attach(&self.log, fd, units, self.identity(lives), place, sharers):
             raise MemoryError
+        slot_set(&self.page.inherited_bytes, self.unverified_bytes())
         self.is_shared = sharers > 1
         self.is_whole = self.form.pattern.length != 0
         self.verify_backlog = options["verify_backlog"] if options["do_verify"] else 0
@@ -128,13 +131,17 @@ cdef class Integrity:
             drawn.file += 1
         drawn.offset = self.targets.files[drawn.file].start + (unit - self.first_unit[drawn.file]) * self.unit
 
-    cdef uint64_t identity(self) except? 0:
+    cdef uint64_t identity(self, bytes lives) except? 0:
         """What tells the units of these files from those of others, by a number."""
         cdef uint64_t known = mix(self.unit)
         cdef uint32_t file
+        for byte in lives:  # a region that was given up and claimed again is another
+            known = mix(known ^ <uint64_t>byte)
         for file in range(self.targets.count):
             status = os.fstat(self.targets.files[file].fd) if self.targets.files[file].fd >= 0 else None
+            # A file that is made anew may well get the inode of the one before.
             for part in (status and status.st_dev, status and status.st_rdev, status and status.st_ino,
+                         status and born_ns(self.targets.files[file].fd),
                          self.targets.files[file].start, self.targets.files[file].length):
                 known = mix(known ^ <uint64_t>(part or 0))
         return known

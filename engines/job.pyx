@@ -116,8 +116,6 @@ cdef class Job(PreparedJob):
                 self.retrace()
             self.run_phases()
         getrusage(RUSAGE_SELF, &after)
-        if self.is_scrub:
-            self.scrub.sum_up()
         now = now_ns(&self.page.clock)
         self.logs.write_out(self.page, now)
         if self.is_recorded:
@@ -133,6 +131,8 @@ cdef class Job(PreparedJob):
         self.page.minor_faults = after.ru_minflt - before.ru_minflt
         self.page.max_rss_bytes = peak_rss_bytes()
         self.explain()
+        if self.is_scrub:
+            self.scrub.sum_up(self.stats.text)
         slot_set(&self.page.is_complete, 1)
         self.enter(RunState.EXITED)
 

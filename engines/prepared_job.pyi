@@ -20,7 +20,7 @@ class PreparedJob:
         flow_place: tuple[FlowPage, int] | None = None,
         names: Sequence[str] | None = (),
         location: EngineLocation | None = None,
-        shared_log: tuple[int, int, int, int, int] | None = None,
+        shared_log: tuple[int, int, int, int, int, bytes] | None = None,
         state_file: tuple[str, str, int] | None = None,
         scrub: dict[str, Any] | None = None,
     ) -> None:

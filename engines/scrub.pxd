@@ -70,9 +70,9 @@ cdef class Scrub:
     cdef void wind_down(self, bint at_once) noexcept nogil
     cdef bint go_on(self) noexcept nogil
     cdef str trouble(self)
-    cdef sum_up(self)
+    cdef sum_up(self, str error)
 
-    cdef adopt(self, object identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now)
+    cdef adopt(self, object identity, uint64_t inode, uint64_t born, uint64_t length, uint64_t now)
     cdef keep_identity(self, dict labels)
     cdef bint is_inhabited(self)
     cdef uint64_t block_at(self, uint64_t offset) noexcept nogil

@@ -17,6 +17,7 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from iovigil.engines.diagnosis cimport diagnose, verdict
 from iovigil.engines.dumps cimport Dumps
+from iovigil.engines.file_birth cimport born_ns
 from iovigil.engines.findings cimport Findings
 from iovigil.engines.io_u cimport DATASYNC, READ, WRITE
 from iovigil.engines.latency cimport slot_add, slot_set
@@ -33,21 +34,6 @@ cdef extern from "<errno.h>" nogil:
     int EREMOTEIO
     int ENODATA
     int EUCLEAN
-
-cdef extern from * nogil:
-    """
-    #include <fcntl.h>
-    #include <sys/stat.h>
-
-    /* When the file was made; 0 where its filesystem does not say. */
-    static uint64_t iovigil_born_ns(int fd) {
-        struct statx found;
-        if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &found) || !(found.stx_mask & STATX_BTIME))
-            return 0;
-        return (uint64_t)found.stx_btime.tv_sec * 1000000000 + found.stx_btime.tv_nsec;
-    }
-    """
-    uint64_t born_ns "iovigil_born_ns" (int fd) noexcept
 
 cdef enum:
     SECTOR = 512
@@ -132,7 +118,7 @@ cdef class Scrub:
         free(self.scratch[1])
         free(self.marks)
 
-    cdef adopt(self, identity, uint64_t inode, uint64_t born_ns, uint64_t length, uint64_t now):
+    cdef adopt(self, identity, uint64_t inode, uint64_t born, uint64_t length, uint64_t now):
         """Go on where the state says, or begin the region anew where it is of another one. Raises OSError."""
         cdef scrub_record *record = &self.state.record
         cdef bytes random
@@ -143,7 +129,7 @@ cdef class Scrub:
         if trouble is not None:
             # Where neither a state nor a scrubbed region is there, nobody has lost anything.
             reason = f"{self.path} {trouble}" if trouble == "is damaged" or self.is_inhabited() else ""
-        elif (inode, born_ns) != (record.inode, record.born_ns):
+        elif (inode, born) != (record.inode, record.born_ns):
             reason = ("the region is not the one that was scrubbed: it has been claimed anew" if self.is_device else
                       "the probe file is not the one that was scrubbed: it has been made anew")
         elif any([known.get(label, value) != value for label, value in told.items()]):
@@ -169,7 +155,7 @@ cdef class Scrub:
         memcpy(record.region_id, <const char *>random, 16)
         memcpy(&record.nonce, <const char *>random + 16, 8)
         memcpy(&record.plan.key, <const char *>random + 24, 8)
-        record.inode, record.born_ns = inode, born_ns
+        record.inode, record.born_ns = inode, born
         self.keep_identity(told)
         record.start, record.length, record.block_bytes = self.start, length, self.block_bytes
         record.plan.n = self.n
@@ -445,10 +431,11 @@ cdef class Scrub:
         slot_set(&self.page.scrub.oldest_unix, record.oldest_unix)
         slot_set(&self.page.scrub.unknown_blocks, record.exception_count)
 
-    cdef sum_up(self):
+    cdef sum_up(self, str error):
         """Note what people should know of the run that is over, beside its error."""
-        if self.trouble() is not None:
-            self.notes.append(self.trouble())  # where there is corruption as well, that is the run's error
+        trouble = self.trouble()
+        if trouble is not None and trouble != error:
+            self.notes.append(trouble)  # where there is corruption as well, that is the run's error
         if self.state.exceptions_lost:
             self.notes.append(
                 f"scrub: {self.state.exceptions_lost} more blocks could not be written, and {self.path} has no room "

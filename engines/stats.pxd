@@ -124,6 +124,7 @@ cdef struct stats_page:
     uint64_t errors[DDIR_COUNT][ERRNO_COUNT]
     uint64_t mismatch[MISMATCH_COUNT]
     uint64_t unverified_bytes  # written in this run, but not read back for lack of time
+    uint64_t inherited_bytes  # written by a run before, and handed to this one to read back
     uint64_t latency_depth  # that the search for latency_target has come to; 0 without one
     uint64_t depth_level[DEPTH_COUNT]
     uint64_t submits[DEPTH_COUNT]

@@ -185,6 +185,10 @@ class StatsPage:
     @property
     def unverified_bytes(self) -> int: ...
     @property
+    def inherited_bytes(self) -> int:
+        """Written by a run before, and handed to this one to read back."""
+
+    @property
     def latency_depth(self) -> int:
         """The iodepth that the search for latency_target has come to; 0 without one."""
     @property

@@ -399,6 +399,10 @@ cdef class StatsPage:
         return slot_get(&self.page.unverified_bytes)
 
     @property
+    def inherited_bytes(self):
+        return slot_get(&self.page.inherited_bytes)
+
+    @property
     def latency_depth(self):
         return slot_get(&self.page.latency_depth)
 

@@ -65,6 +65,9 @@ cdef struct verify_format:
     bint is_loose  # the checksum says little of the data: where it is known what they must be, they are compared
     bint is_patterned  # the data are the pattern, with no checksum over them: compared
     checksum sum
+    uint32_t sample_end  # a word of the data that is compared with what the seed makes ends here
+    uint32_t sampled_length  # ... in units that are at least so long
+    uint64_t sample_factor  # ... which is the seed times this
     checksum other  # what a 40-byte header of the same type may hold as well; compute is NULL where there is no other
     checksum early  # of the 24-byte header; compute is NULL where its checksum cannot be judged
     uint32_t shift  # verify_offset: header and checksum change places with the data there

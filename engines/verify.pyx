@@ -9,13 +9,12 @@ from libc.string cimport memcmp, memcpy, memset
 
 from iovigil.engines.checksums cimport checksum_of, oldest_checksum_of
 from iovigil.engines.pattern cimport lay_pattern, pattern_free, pattern_init
-from iovigil.engines.payload cimport fill
+from iovigil.engines.payload cimport PAYLOAD_STEP, PAYLOAD_STRIDE, fill
 
 
 cdef enum:
     NS_PER_S = 1000000000
-    SAMPLE = 8  # bytes of the data that are compared with what the seed makes
-    FILL_STRIDE = 64  # the start of a fill is the same, however long it is, but for the last of these
+    WORD = 8
 
 
 cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t begun_ns, uint16_t thread) except -1:
@@ -40,6 +39,7 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t
         oldest_checksum_of(name, &self.early)
         self.shift = options["verify_offset"]
     # Under `meta` too: as in fio, a pattern that was asked for is looked at where no checksum is.
+        choose_sample(self)
     self.is_patterned = name == "pattern" or (name in ("pattern_hdr", "meta") and text != b"")
     pattern_init(&self.pattern, text, places, options["verify_pattern_interval"])
     self.time_s = <uint32_t>(begun_ns // NS_PER_S)
@@ -47,6 +47,19 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t
     self.nonce = nonce
     self.thread = thread
     return 0
+
+
+cdef void choose_sample(verify_format *self) noexcept:
+    """The first word of the data, behind a label, that the seed makes: in which lane it is, and how many steps from its
+    start. A unit that ends in the stride of that word has other contents there."""
+    cdef uint64_t word = (self.header_size + self.sum.size + LABEL_SIZE + WORD - 1) // WORD, _step
+    cdef uint64_t[4] lanes
+    lanes[0], lanes[1], lanes[2], lanes[3] = 1, 2, 3, 5
+    self.sample_factor = lanes[word % 4]
+    for _step in range(word // 4):
+        self.sample_factor *= PAYLOAD_STEP
+    self.sample_end = <uint32_t>((word + 1) * WORD)
+    self.sampled_length = <uint32_t>((word // 4 + 1) * PAYLOAD_STRIDE)
 
 
 cdef void format_free(verify_format *self) noexcept:
@@ -190,7 +203,8 @@ cdef int64_t first_not_zero(const char *unit, uint32_t length) noexcept nogil:
 
 cdef inline bint is_good_straight(const verify_format *form, const char *unit, uint32_t length, uint64_t offset,
                                   uint64_t at, uint64_t numberio, char *scratch) noexcept nogil:
-    cdef uint32_t header_size = 0, data_at = 0, tested_at
+    cdef uint32_t header_size = 0, data_at = 0
+    cdef uint64_t sample
     if form.header_size:
         header_size = header_size_of(unit)
         if (not header_size or not is_of_type(form, unit, header_size)
@@ -207,11 +221,9 @@ cdef inline bint is_good_straight(const verify_format *form, const char *unit, u
             return False
         if numberio and not form.is_loose and not form.pattern.length:
             # Checksum and data may be whole and another write's, behind this one's header.
-            tested_at = data_at + LABEL_SIZE
-            if tested_at + SAMPLE <= length // FILL_STRIDE * FILL_STRIDE:
-                fill(scratch, (tested_at + SAMPLE + FILL_STRIDE - 1) // FILL_STRIDE * FILL_STRIDE,
-                     seed_for(form, numberio, offset))
-                if memcmp(scratch + tested_at, unit + tested_at, SAMPLE):
+            if form.sampled_length <= length:
+                memcpy(&sample, unit + form.sample_end - sizeof(sample), sizeof(sample))
+                if sample != (<const header_40 *>unit).rand_seed * form.sample_factor:
                     return False
     if form.is_patterned or (form.is_loose and numberio):
         fill_unit(form, scratch, length, offset, at, seed_for(form, numberio, offset))

@@ -139,7 +139,8 @@ def save(path: str, state: VerifyState) -> None:
     """Replace the file as a whole, or not at all. Raises OSError."""
     data = encode(state)
     unfinished = f"{path}.{os.getpid()}.tmp"
-    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    # Its name can be foretold: in a directory of many, nobody else may have laid something there.
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         try:
             view = memoryview(data)

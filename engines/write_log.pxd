@@ -109,6 +109,12 @@ cdef inline void write_done(write_log *self, uint64_t first, uint64_t count, uin
 cdef inline bint write_checked(write_log *self, uint64_t first, uint64_t count, uint64_t generation) noexcept nogil:
     """Take units off the list whose contents have been read; False where they were written again meanwhile."""
     cdef uint64_t unit = first
+    if self.sharers == 1:
+        for unit in range(first, first + count):
+            if self.units[unit] != generation:
+                return False
+        write_done(self, first, count, 0)
+        return True
     while unit < first + count and unit_swap(&self.units[unit], generation, 0):
         unit += 1
     if unit == first + count:

@@ -389,6 +389,7 @@ def test_a_state_older_than_the_disk_ends_the_run_and_says_so(disk: WatchedDisk)
     ran = scrub(disk)
     assert ran.page.error == errno.ESTALE
     assert "older than the disk" in ran.page.text
+    assert not any("older than the disk" in note for note in ran.notes), "said once"
     assert "/state" in ran.page.text
     assert not ran.wrong
 

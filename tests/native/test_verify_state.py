@@ -1,6 +1,7 @@
 """Verify state files: their layouts to the byte, and that no more is checked than they vouch for."""
 
 import errno
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -415,3 +416,14 @@ def test_mixed_jobs_count_their_writes(tmp_path: Path) -> None:
     job = run(tmp_path / STATE, disk, rw="randrw", number_ios=40)
     assert load(str(tmp_path / STATE)).writes == job.stats.counter(Counter.IOS, WRITE) < 40
     assert checked(tmp_path / STATE, disk, rw="randrw", verify_only=True) == set(written(disk))
+
+
+def test_a_state_is_not_written_through_what_somebody_laid_in_its_way(tmp_path: Path) -> None:
+    """The name of the unfinished file can be foretold, and its directory may be everybody's."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = tmp_path / STATE
+    (tmp_path / f"{STATE}.{os.getpid()}.tmp").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        verify_state.save(str(path), with_numbers(1))
+    assert victim.read_text() == "precious"

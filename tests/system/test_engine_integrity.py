@@ -179,6 +179,4 @@ def test_threads_and_a_backlog_go_together(path: Path) -> None:
 
 def test_a_cpu_that_is_not_there_is_refused_to_the_threads(path: Path) -> None:
     done = run_job(path, rw="read", verify="crc32c", verify_async=1, verify_async_cpus="1000")
-    assert done.messages == (
-        "error: [Errno 22] Invalid argument: this machine has not all of them: 'verify_async_cpus'",
-    )
+    assert done.messages == ("error: verify_async_cpus: 1000: this machine has not all of them (Invalid argument)",)

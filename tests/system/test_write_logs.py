@@ -49,6 +49,23 @@ def test_what_a_run_had_no_time_for_is_the_next_one_s_first_work(path: Path) -> 
     assert verified(second) in (left, left + BLOCK)  # block 0 may have been checked by the first run
 
 
+def test_a_file_made_anew_is_not_looked_at_for_what_the_one_before_held(path: Path) -> None:
+    """It may have the inode of the one before, and nothing of its contents."""
+    log = WriteLog.create()
+    assert slow_check(path, log).page.unverified_bytes
+    inode = path.stat().st_ino
+    for number in range(200):
+        path.unlink()
+        path.write_bytes(os.urandom(SIZE))
+        if path.stat().st_ino == inode:
+            break
+        (path.parent / f"other{number}").touch()
+    else:
+        pytest.skip("this filesystem gives no inode a second time")
+    second = run_job(path, write_log=log, rw="write", verify="crc32c", bs=BLOCK, size=SIZE, number_ios=1)
+    assert (second.status, second.mismatches) == (0, {}), second.show()
+
+
 def test_corruption_of_what_was_handed_over_is_found(path: Path) -> None:
     log = WriteLog.create()
     first = slow_check(path, log)
@@ -135,7 +152,7 @@ def test_what_goes_wrong_with_blocks_of_clones_is_found(tmp_path: Path) -> None:
         "--rate_iops=,200", "--invalidate=0",
     )  # fmt: skip
     with subprocess.Popen(
-        command(path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
     ) as session:
         deadline_s = time.monotonic() + 20
         while not (path.exists() and path.stat().st_size == SIZE):

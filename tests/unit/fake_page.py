@@ -33,6 +33,7 @@ class FakePage:
     is_complete: bool = True
     text: str = ""
     unverified_bytes: int = 0
+    inherited_bytes: int = 0
     latency_depth: int = 0
     epoch_ns: int = 0
     first_io_ns: int = 0

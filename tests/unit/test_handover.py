@@ -18,8 +18,9 @@ def entry_for(probe: str = "integrity", options: JobOptions = WRITES) -> ProbeEn
     return ProbeEntry(disk=DISK.name, probe=probe, options=options, interval_s=10, timeout_s=10, engine="psync")
 
 
-def ended(entry: ProbeEntry, left: int, *, is_complete: bool = True) -> RunResult:
-    page: Any = FakePage(unverified_bytes=left, is_complete=is_complete)
+def ended(entry: ProbeEntry, left: int, *, inherited: int | None = None, is_complete: bool = True) -> RunResult:
+    handed = entry.pending_bytes if inherited is None else inherited
+    page: Any = FakePage(unverified_bytes=left, inherited_bytes=handed, is_complete=is_complete)
     return RunResult(
         disk=DISK.name,
         probe=entry.probe,
@@ -91,3 +92,12 @@ def test_a_disk_that_is_not_watched_any_more_ends_it() -> None:
     handover.finish(ended(entry, 4096))
     handover.retain({"data1"})
     assert entry.unverified_bytes == 4096
+
+
+def test_what_a_run_did_not_find_any_more_is_counted() -> None:
+    """Its file was removed, and made anew."""
+    handover, entry = Handover(), entry_for()
+    handover.log_for(DISK, entry)
+    handover.finish(ended(entry, 8192))
+    handover.finish(ended(entry, 4096, inherited=0))
+    assert (entry.pending_bytes, entry.unverified_bytes) == (4096, 8192)

@@ -65,6 +65,17 @@ def test_the_limits_leave_room_for_buffers_and_for_all_of_the_time() -> None:
     assert limits["cpu_s"] == 5 + 10 + 50 + 10
 
 
+def test_the_limits_leave_room_for_the_blocks_that_are_being_checked() -> None:
+    """A job of long blocks could not start: those beside the ones in flight had been left out."""
+    options = JobOptions(rw="write", size=1 << 30, bs=(128 << 20,) * 3, verify="crc32c", verify_async=4)
+    assert order.limits(options, size_bytes=1 << 30, allowance_s=0.0)["memory_bytes"] > (1 + 2 + 3 * 4) * (128 << 20)
+
+
+def test_units_that_reads_and_writes_have_in_common_have_a_word_each() -> None:
+    options = JobOptions(rw="randrw", verify="crc32c", bs=(768, 512, 512))
+    assert order.write_log_bytes(options, 1 << 30) == (1 << 30) // 256 * 8
+
+
 def test_a_verified_job_has_room_for_a_word_on_every_block_it_may_write() -> None:
     options = JobOptions(rw="randwrite", verify="crc32c", bs=(4096,) * 3)
     with_log = order.limits(options, size_bytes=1 << 40, allowance_s=0.0)["memory_bytes"]

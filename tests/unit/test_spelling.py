@@ -515,6 +515,10 @@ CONTRADICTIONS = [
     ({"fill_device": 1}, "fill_device: is for jobs that write; rw is read"),
     ({"verify": "crc32c", "bs": 32, "rw": "write"}, "bs: 32 has no room for a verify header: at least 53"),
     (
+        {"verify": "crc32c", "rw": "randrw", "rate_iops": "100", "verify_only": 1},
+        "verify_only: is not for a job that reads and writes at a rate: when it did which hung on the disk's speed",
+    ),
+    (
         {"verify": "sha3-384", "bs": "106,159", "rw": "rw"},
         "bs: reads and writes have 53 bytes in common, which is what stands under one header: at least 97",
     ),
