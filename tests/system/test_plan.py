@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_children import DEAF, OBEDIENT, WELL_BEHAVED, launcher
+from machine import Machine
 from processes import wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from test_daemon import Agent, Found, in_time, text_of, until
@@ -19,6 +20,7 @@ from test_supervisor import OPTIONS, entry_for, supervisor_for
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.control import Busy
 from iovigil.agent.daemon import Daemon
+from iovigil.agent.disks import inventory
 from iovigil.agent.ledger import DiskEntry, Skip
 from iovigil.agent.run import Patience
 
@@ -205,6 +207,32 @@ def test_of_one_controller_no_more_disks_are_used_than_its_bound(tmp_path: Path)
         await until(lambda: all(entry.live for name, entry in entries.items() if name in ("a", "b", "unknown")))
         await supervisor.stop()
         await asyncio.gather(*tasks)
+
+    in_time(scenario())
+
+
+def test_which_disks_are_of_one_controller_is_what_the_machine_says(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine")
+    adapters = {"sdb": "0000:01:00.0", "sdc": "0000:01:00.0", "sdd": "0000:02:00.0"}
+    for number, (name, address) in enumerate(adapters.items()):
+        place = f"pci0000:00/{address}/host{number}/target{number}:0:0/{number}:0:0:0/block"
+        machine.disk(name, f"8:{16 * (number + 1)}", 1 << 30, place)
+    supervisor = supervisor_for(launcher(tmp_path, OBEDIENT), patience=Patience(run_s=10), max_workers=9)
+    supervisor.max_workers_per_controller = 1
+    disks = {name: DiskSettings(name=name, device=f"/dev/{name}") for name in adapters}
+    for name, disk in disks.items():
+        found = inventory.resolve(disk, machine.root)
+        assert found.is_present
+        supervisor.ledger.disks[name] = DiskEntry(name=name, path=disk.path, identity=dict(found.identity))
+    entries = {name: entry_for(disk) for name, disk in disks.items()}
+
+    async def scenario() -> None:
+        task = supervisor.start(disks["sdb"], entries["sdb"])
+        blocked = {name: supervisor.blocker(disks[name], entries[name]) for name in ("sdc", "sdd")}
+        assert blocked == {"sdc": Skip.CONCURRENCY, "sdd": None}
+        await until(lambda: entries["sdb"].live)
+        await supervisor.stop()
+        await task
 
     in_time(scenario())
 
