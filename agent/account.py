@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from iovigil.agent.corruption import identity_of
+from iovigil.agent.disks.identity import key_of
 from iovigil.agent.history import is_same_disk
 from iovigil.agent.ledger import DiskEntry, Failure, ProbeEntry, Skip
 from iovigil.engines.stats import StatsPage
@@ -39,7 +39,7 @@ class Account(msgspec.Struct, kw_only=True):
             disk=entry.disk,
             probe=entry.probe,
             path=disk.place,
-            identity=identity_of(disk),
+            identity=key_of(disk.identity),
             keeper=keeper,
             runs=entry.runs,
             failures={reason.value: number for reason, number in entry.failures.items()},
@@ -64,7 +64,7 @@ class Account(msgspec.Struct, kw_only=True):
 
     def is_of(self, disk: DiskEntry) -> bool:
         """Whether that disk is the one it was kept of: a name, or a path, may have been given to another."""
-        return is_same_disk(self.path, self.identity, disk.place, identity_of(disk))
+        return is_same_disk(self.path, self.identity, disk.place, key_of(disk.identity))
 
     def totals(self) -> StatsPage:
         """Raises NotAnAccount."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from iovigil.agent.account import Account, NotAnAccount
-from iovigil.agent.corruption import identity_of
 from iovigil.agent.disks import mounts
+from iovigil.agent.disks.identity import key_of
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
 from iovigil.engines.stats import StatsPage
 
@@ -171,7 +171,7 @@ class Bequest:
 def fingerprint(entry: ProbeEntry, disk: DiskEntry) -> tuple[object, ...]:
     """What changes whenever the account does; a fraction of what writing it down costs."""
     counts = (entry.runs, sum(entry.skips.values()), entry.unverified_bytes, entry.pending_bytes)
-    return (id(entry), *counts, identity_of(disk))
+    return (id(entry), *counts, key_of(disk.identity))
 
 
 def names_of(ledger: Ledger) -> dict[Key, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from iovigil.agent import dumps, mismatch_text
 from iovigil.agent.archive import Archive
 from iovigil.agent.bursts import PAUSE_S, Bursts
+from iovigil.agent.disks.identity import key_of
 from iovigil.agent.history import LastMismatch, Mismatched
 from iovigil.agent.ledger import DiskEntry, Ledger
 from iovigil.agent.run import Run
@@ -47,7 +48,7 @@ class Corruption:
         """Date the last mismatch in accounts that are new, where it was found on the same disk."""
         for key, entry in ledger.probes.items():
             last, disk = self._last.get(key), ledger.disks[entry.disk]
-            if last is not None and last.is_of(disk.place, identity_of(disk)):
+            if last is not None and last.is_of(disk.place, key_of(disk.identity)):
                 entry.last_mismatch_unix = max(entry.last_mismatch_unix, last.found_unix)
 
     def look(self, run: Run, disk: DiskEntry | None) -> None:
@@ -72,7 +73,7 @@ class Corruption:
         self, run: Run, disk: DiskEntry | None, first: int, records: list[MismatchRecord], new: dict[str, int]
     ) -> None:
         now_s, now_unix, entry = time.monotonic(), time.time(), run.entry
-        identity = identity_of(disk) if disk is not None else ""
+        identity = key_of(disk.identity) if disk is not None else ""
         files = [dump_of(run, record) for record in records]
         self._bursts.note(entry.disk, records, new, now_s, where=run.fields, dump=files[0] if files else "")
         self.has_new_dumps |= any(files)
@@ -104,11 +105,6 @@ class Corruption:
 
     def close(self) -> None:
         self._bursts.close()
-
-
-def identity_of(disk: DiskEntry) -> str:
-    """What tells a disk from another one in its place."""
-    return disk.identity.get("wwn") or disk.identity.get("serial") or ""
 
 
 def dump_of(run: Run, record: MismatchRecord) -> str:

@@ -47,8 +47,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """What tells a device from any other; empty where only its path does, as with a filesystem."""
-        told = self.labels.get("wwn", "") or self.labels.get("serial", "")
-        return told if not self.mount else ""
+        return "" if self.mount else identity.key_of(self.labels)
 
     @property
     def name_holder(self) -> str:

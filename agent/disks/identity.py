@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from iovigil.agent.disks import sysfs, udev
@@ -72,6 +72,11 @@ def scheduler(name: str, root: str = "/") -> str:
     text = first(sysfs.whole_disk(name, root), root, "queue/scheduler")
     chosen = re.search(r"\[(.+?)\]", text)
     return chosen[1] if chosen else text
+
+
+def key_of(labels: Mapping[str, str]) -> str:
+    """What tells a disk from another one in its place, of these labels; empty where it has neither number."""
+    return labels.get("wwn") or labels.get("serial") or ""
 
 
 def hardware_behind(name: str, root: str) -> str:
