@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from iovigil.agent import config
-from iovigil.agent.cli import check_config
+from iovigil.agent.cli import check_config, report
 from iovigil.agent.config import Assignment
 from iovigil.agent.disks import footer
 from iovigil.agent.fio import equivalent
@@ -54,7 +54,7 @@ def test_fio_takes_every_command_as_it_is_printed(tmp_path: Path, capsys: pytest
     commands = []
     for file in (written(tmp_path), str(EXAMPLES / "node.yml"), str(EXAMPLES / "quickstart.yml")):
         check_config.show(
-            config.load(file), check_config.open_console(), now_unix=1_800_000_000.0, host="host", root=str(tmp_path)
+            config.load(file), report.open_console(), now_unix=1_800_000_000.0, host="host", root=str(tmp_path)
         )
         commands += printed_commands(capsys.readouterr().out)
     assert len(commands) >= len(JOBS) + 6

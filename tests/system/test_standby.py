@@ -23,7 +23,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with image.open("wb") as file:
         file.truncate(64 << 20)
     drive = ("-drive", f"file={image},if=none,id=sata,format=raw", "-device", "ide-hd,drive=sata,serial=S1")
-    ended = machine.run(PROGRAM, tmp_path_factory.mktemp("share"), PROGRAM_S, drive)
+    ended = machine.run(PROGRAM, tmp_path_factory.mktemp("share"), PROGRAM_S, devices=drive)
     assert ended.status == 0, f"{ended.errors}\n{ended.dmesg}"
     found: dict[str, Any] = json.loads(ended.output)
     return found

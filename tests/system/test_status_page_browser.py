@@ -128,6 +128,7 @@ def test_the_page_keeps_itself_new_without_flicker(tmp_path: Path) -> None:
                 probe="scrub",
                 started_unix=2e9,
                 duration_s=1.0,
+                engine="psync",
                 failure="io_error",
                 message="just now",
             )
