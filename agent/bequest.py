@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from iovigil.agent.account import Account, NotAnAccount
+from iovigil.agent.agent_account import AgentAccount
 from iovigil.agent.disks import mounts
 from iovigil.agent.disks.identity import key_of
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
@@ -23,6 +24,7 @@ SHARED_MEMORY: Final = Path("/dev/shm")
 IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 ACCOUNT: Final = ".account"
 PAGE: Final = ".page"
+AGENT: Final = f"agent{ACCOUNT}"
 
 Key = tuple[str, str, str]
 """Disk, probe and place: where another path is given to a disk, a page must not be taken for one of that."""
@@ -42,6 +44,7 @@ class Bequest:
         self._keeper = secrets.token_hex(4)
         self._is_open = False
         self._kept: dict[Key, tuple[object, ...]] = {}
+        self._kept_agent: tuple[int, int] | None = None
         self._pages: dict[Key, list[tuple[int, Path]]] = {}
 
     def take_over(self, ledger: Ledger) -> bool:
@@ -50,6 +53,8 @@ class Bequest:
             return False
         try:
             files = {file.name: file for file in self._directory.iterdir()}
+            if AGENT in files:
+                continue_agent(ledger, files[AGENT])
             for (disk, probe, _), name in names_of(ledger).items():
                 if f"{name}{ACCOUNT}" in files:
                     self._continue(ledger.probes[disk, probe], ledger.disks[disk], name, files)
@@ -70,7 +75,11 @@ class Bequest:
             self._is_open = True
             # What was found goes last: this agent may be killed in the middle of it, too.
             self.keep(ledger)
-            remove(old - {self._directory / f"{name}{ACCOUNT}" for name in names_of(ledger).values()})
+            remove(
+                old
+                - {self._directory / f"{name}{ACCOUNT}" for name in names_of(ledger).values()}
+                - {self._directory / AGENT}
+            )
         except OSError as error:
             self._give_up(f"{error.strerror or error}")
 
@@ -91,11 +100,24 @@ class Bequest:
 
     def keep(self, ledger: Ledger) -> None:
         """Write down what has changed. Call it before anybody is shown the ledger."""
+        self._keep_agent(ledger)
         for entry in ledger.probes.values():
             self.keep_one(entry, ledger.disks[entry.disk])
         known = {(entry.disk, entry.probe, ledger.disks[entry.disk].place) for entry in ledger.probes.values()}
         for key in (self._kept.keys() | self._pages.keys()) - known:
             self._drop(key)
+
+    def _keep_agent(self, ledger: Ledger) -> None:
+        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()))
+        if not self._is_open or self._kept_agent == state:
+            return
+        assert self._directory is not None
+        try:
+            put(self._directory / AGENT, AgentAccount.of(ledger).encode())
+        except OSError as error:
+            self._give_up(f"{error.strerror or error}")
+        else:
+            self._kept_agent = state
 
     def keep_one(self, entry: ProbeEntry, disk: DiskEntry) -> None:
         if not self._is_open:
@@ -141,9 +163,7 @@ class Bequest:
     def _write(self, key: Key, entry: ProbeEntry, disk: DiskEntry) -> None:
         assert self._directory is not None
         name = name_of(key)
-        new = self._directory / f"{name}.new"
-        new.write_bytes(Account.of(entry, disk, keeper=self._keeper).encode())
-        new.replace(self._directory / f"{name}{ACCOUNT}")
+        put(self._directory / f"{name}{ACCOUNT}", Account.of(entry, disk, keeper=self._keeper).encode())
         # Runs that are on the account now. The page itself goes on while somebody holds its descriptor.
         pages = self._pages.pop(key, [])
         remove(file for number, file in pages if number < entry.runs)
@@ -162,10 +182,25 @@ class Bequest:
         log.warning("counters cannot be kept in %s (%s): after a crash they begin at 0", self._directory, why)
         self._is_open = False
         self._kept.clear()
+        self._kept_agent = None
         self._pages.clear()
         assert self._directory is not None
         with contextlib.suppress(OSError):
             remove(self._directory.iterdir())
+
+
+def continue_agent(ledger: Ledger, file: Path) -> None:
+    try:
+        AgentAccount.decode(file.read_bytes()).restore(ledger)
+    except NotAnAccount as error:
+        log.warning("the counters of the agent begin at 0: %s", error)
+
+
+def put(file: Path, content: bytes) -> None:
+    """As a whole, for who is killed meanwhile; memory loses nothing that needs flushing. Raises OSError."""
+    new = file.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(file)
 
 
 def fingerprint(entry: ProbeEntry, disk: DiskEntry) -> tuple[object, ...]:

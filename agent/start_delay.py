@@ -2,11 +2,12 @@
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 # A tick that is on time takes milliseconds; a start that waits may wait until the next one is due.
 BOUNDS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+INFINITE: Final = "+Inf"
 
 
 class StartDelays:
@@ -25,7 +26,18 @@ class StartDelays:
     def count(self) -> int:
         return sum(self._counts)
 
+    def by_bound(self) -> dict[str, int]:
+        """Starts by the upper bound of their delay, fit to be kept."""
+        return dict(zip([*map(str, BOUNDS_S), INFINITE], self._counts, strict=True))
+
+    def restore(self, by_bound: Mapping[str, int], sum_s: float) -> None:
+        """Add what was kept, be it of other bounds. Raises ValueError, and adds nothing then."""
+        known = [(float(bound), count) for bound, count in by_bound.items()]
+        for bound_s, count in known:
+            self._counts[bisect_left(BOUNDS_S, bound_s)] += count
+        self.sum_s += sum_s
+
     def buckets(self) -> Sequence[tuple[str, float]]:
         """(upper bound, starts up to it), the last one +Inf."""
-        bounds = [*map(str, BOUNDS_S), "+Inf"]
+        bounds = [*map(str, BOUNDS_S), INFINITE]
         return list(zip(bounds, itertools.accumulate(self._counts), strict=True))

@@ -1,9 +1,11 @@
 """Counters from one agent to the next: taken over, kept up before anybody is shown them, and left behind."""
 
 import logging
+from typing import Final
 
 from iovigil.agent import bequest
 from iovigil.agent.account import Account, NotAnAccount
+from iovigil.agent.agent_account import AgentAccount
 from iovigil.agent.archive import Archive
 from iovigil.agent.bequest import Bequest
 from iovigil.agent.history import KeptAccount
@@ -13,6 +15,9 @@ from iovigil.agent.run_record import record_of
 from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
+
+OF_THE_AGENT: Final = ("", "")
+"""In place of a disk and a probe."""
 
 
 class Succession:
@@ -54,6 +59,8 @@ class Succession:
             KeptAccount(entry.disk, entry.probe, Account.of(entry, disk, totals=entry.view()).encode())
             for entry, disk in pairs
         ]
+        if self._has_begun:
+            accounts.append(KeptAccount(*OF_THE_AGENT, AgentAccount.of(ledger).encode()))
         await self._archive.close(deadline_s, accounts)
         if self._has_begun and self._archive.is_written:
             self._bequest.close()
@@ -62,8 +69,12 @@ class Succession:
 def continue_account(ledger: Ledger, row: KeptAccount) -> None:
     entry = ledger.probes.get((row.disk, row.probe))
     try:
+        if (row.disk, row.probe) == OF_THE_AGENT:
+            AgentAccount.decode(row.account).restore(ledger)
+            return
         account = Account.decode(row.account)
         if entry is not None and account.is_of(ledger.disks[entry.disk]):
             account.restore(entry)
     except NotAnAccount as error:
-        log.warning("the counters of %s on %s begin at 0: %s", row.probe, row.disk, error)
+        whose = f"{row.probe} on {row.disk}" if row.disk else "the agent"
+        log.warning("the counters of %s begin at 0: %s", whose, error)

@@ -150,7 +150,7 @@ def test_counters_go_on_after_a_clean_restart(tmp_path: Path) -> None:
         shown = counters(agent.scrape())
         agent.process.terminate()
         assert agent.process.wait(20) == 0
-    assert accounts_in(tmp_path / "state") == 1
+    assert accounts_in(tmp_path / "state") == 2  # of the probe, and of the agent
     with running_agent(tmp_path, config) as agent:
         now = counters(agent.scrape())
         assert_none_fell(shown, now)
@@ -208,7 +208,7 @@ def test_a_state_directory_that_is_full_costs_no_counter_and_no_failure(
         shown = counters(agent.scrape())
         agent.process.terminate()
         assert agent.process.wait(20) == 0
-    assert accounts_in(state) == 1
+    assert accounts_in(state) == 2
     assert len(History(history.database(state)).latest()) >= 2
     with running_agent(tmp_path, config, port=port) as agent:
         assert_none_fell(shown, counters(agent.scrape()))

@@ -15,6 +15,7 @@ from iovigil.agent import bequest
 from iovigil.agent.account import Account, NotAnAccount
 from iovigil.agent.bequest import Bequest
 from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult, Skip
+from iovigil.agent.web_account import Refusal
 from iovigil.engines.stats import StatsPage
 
 IOS = 100
@@ -65,6 +66,33 @@ def agent(place: Path, **disk: Any) -> tuple[Bequest, Ledger, ProbeEntry]:
     left.take_over(ledger)
     left.open(ledger)
     return left, ledger, entry
+
+
+def test_the_counters_of_the_agent_itself_go_on_too(place: Path) -> None:
+    left, ledger, _ = agent(place)
+    ledger.start_delays.note(0.2)
+    ledger.web.refuse(Refusal.PASSWORD)
+    left.keep(ledger)
+    left, ledger, _ = agent(place)
+    assert (ledger.start_delays.count, ledger.start_delays.sum_s) == (1, 0.2)
+    assert ledger.web.refusals[Refusal.PASSWORD] == 1
+    ledger.start_delays.note(0.3)
+    left.keep(ledger)
+    _, after, _ = agent(place)
+    assert after.start_delays.count == 2
+    assert after.web.refusals[Refusal.PASSWORD] == 1
+
+
+def test_an_account_of_the_agent_that_is_none_is_said_and_begins_at_0(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left, ledger, _ = agent(place)
+    ledger.start_delays.note(0.2)
+    left.keep(ledger)
+    (place / bequest.AGENT).write_bytes(b"nothing of the kind")
+    _, after, _ = agent(place)
+    assert after.start_delays.count == 0
+    assert "the counters of the agent begin at 0" in caplog.text
 
 
 def test_all_that_was_shown_is_there_again(place: Path) -> None:

@@ -1,0 +1,44 @@
+"""The counters of the agent as a whole, as they are kept for the next agent."""
+
+import msgspec
+
+from iovigil.agent.account import NotAnAccount
+from iovigil.agent.ledger import Ledger
+from iovigil.agent.web_account import Refusal
+
+
+class AgentAccount(msgspec.Struct, kw_only=True):
+    """What of a Ledger outlives the agent, beside the accounts of its probes. Fields may come and go."""
+
+    start_delays: dict[str, int] = {}
+    """Starts by the upper bound of their delay."""
+    start_delay_sum_s: float = 0.0
+    refusals: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "AgentAccount":
+        return cls(
+            start_delays=ledger.start_delays.by_bound(),
+            start_delay_sum_s=ledger.start_delays.sum_s,
+            refusals={reason.value: number for reason, number in ledger.web.refusals.items()},
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "AgentAccount":
+        """Raises NotAnAccount."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.DecodeError as error:
+            raise NotAnAccount(str(error)) from None
+
+    def encode(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    def restore(self, ledger: Ledger) -> None:
+        """Have a ledger that was just opened go on from here. Raises NotAnAccount, and changes nothing then."""
+        try:
+            ledger.start_delays.restore(self.start_delays, self.start_delay_sum_s)
+        except ValueError as error:
+            raise NotAnAccount(str(error)) from None
+        for reason in Refusal:
+            ledger.web.refusals[reason] += self.refusals.get(reason.value, 0)
