@@ -184,7 +184,7 @@ def test_an_account_that_was_closed_begins_at_0(place: Path) -> None:
     left.keep(ledger)
     left.page(entry, "/srv/data0")
     left.keep(Ledger())
-    assert list(place.iterdir()) == []
+    assert list(place.iterdir()) == [place / bequest.AGENT]
     _, _, after = agent(place)
     assert ios(after) == 0
 
