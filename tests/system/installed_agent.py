@@ -82,6 +82,8 @@ class InstalledAgent:
         self.container.run("rm", "-rf", f"/etc/systemd/system/{UNIT}.d")
         self.drop_in("00-disk", DROP_IN)
         self.systemctl("reset-failed", UNIT, check=False)
+        # Its counters and its runs would go on.
+        self.systemctl("clean", "--what=state", "--what=runtime", UNIT)
         self.container.run("journalctl", "--rotate", "--vacuum-time=1us")
 
     def systemctl(self, *arguments: str, check: bool = True) -> None:
@@ -120,10 +122,12 @@ class InstalledAgent:
     def groups(self) -> dict[str, set[int]]:
         """The control groups below the service's own, each with its processes."""
         names = self.container.run("find", GROUP, "-mindepth", "1", "-type", "d", "-printf", "%P\n", check=False)
-        return {
-            name: {int(pid) for pid in self.container.run("cat", f"{GROUP}/{name}/cgroup.procs").stdout.split()}
-            for name in names.stdout.split()
-        }
+        found = {}
+        for name in names.stdout.split():
+            there = self.container.run("cat", f"{GROUP}/{name}/cgroup.procs", check=False)
+            if there.returncode == 0:  # else the child has taken it along meanwhile
+                found[name] = {int(pid) for pid in there.stdout.split()}
+        return found
 
     def children(self) -> set[int]:
         return self.processes() - {self.main_pid}

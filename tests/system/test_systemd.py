@@ -303,6 +303,7 @@ def test_a_stop_with_a_run_in_progress_takes_less_than_five_seconds(agent: Insta
 
 def test_a_killed_agent_is_restarted_and_its_children_end(agent: InstalledAgent) -> None:
     agent.start()
+    agent.wait_for("iovigil_runs_total")
     old = {agent.main_pid} | agent.wait_for_a_fresh_run()
     before = agent.scrape()
     agent.signal("KILL")
