@@ -36,7 +36,7 @@ if target_fd >= 0:
     seen["path"] = os.readlink(f"/proc/self/fd/{target_fd}")
 seen["descriptors"] = sorted(int(name) for name in os.listdir("/proc/self/fd"))
 with open(os.environ["SEEN"], "w") as file:
-    json.dump(seen, file)
+    json.dump(seen, file, default=bytes.hex)
 """
 
 
