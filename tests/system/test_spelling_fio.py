@@ -15,10 +15,14 @@ from iovigil.engines.spelling import NAMES_IN_FIO, parse_option, spell_option, s
 pytestmark = pytest.mark.requires_fio
 
 OURS_ALONE: Final = {"verify_header"}
-NEWER_THAN_3_33: Final = {"log_issue_time", "log_window_value", "steadystate_check_interval"}
+NEWER_THAN_3_33: Final = {
+    "log_issue_time", "log_window_value", "steadystate_check_interval", "verify_pattern_interval", "verify_policy",
+}  # fmt: skip
 JOB: Final = ["--name=x", "--filename=x", "--size=1m"]
 # Values to try, where fio has none that means the same as our default.
 VALUES: Final = {
+    "verify_offset": "100",
+    "verify_pattern": '"x"%o',
     "blockalign": "8k",
     "bsrange": "1k-4k,2k-8k",
     "bssplit": "4k/60:64k/40,8k/100",

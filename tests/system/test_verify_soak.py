@@ -30,7 +30,8 @@ def test_damage_ends_it_as_a_failure(tmp_path: Path) -> None:
     soak = Damaged(tmp_path, 4 * MIB, 1 << 40)
     soak.run(1)
     assert soak.accounts["in order, 64 KiB"].mismatches == verify_soak.AGAIN
-    assert "checksum at offset 65536, first wrong byte at 70000" in soak.wrong[0]
+    assert "offset=65536" in soak.wrong[1]
+    assert "first_byte=70000" in soak.wrong[1]
     assert soak.table().endswith(f" | {verify_soak.AGAIN} |")
 
 
