@@ -72,6 +72,7 @@ build/.setup-py-seen: setup.py
 bench: build
 	$(BIN)/python benchmarks/engines_vs_fio.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/loop_vs_fio.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/verify_vs_fio.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/jobs_vs_fio.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/spawn_vs_fio.py
 
