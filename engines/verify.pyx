@@ -38,8 +38,8 @@ cdef int format_init(verify_format *self, dict options, uint64_t nonce, uint64_t
             self.is_loose = True
         oldest_checksum_of(name, &self.early)
         self.shift = options["verify_offset"]
-    # Under `meta` too: as in fio, a pattern that was asked for is looked at where no checksum is.
         choose_sample(self)
+    # Under `meta` too: as in fio, a pattern that was asked for is looked at where no checksum is.
     self.is_patterned = name == "pattern" or (name in ("pattern_hdr", "meta") and text != b"")
     pattern_init(&self.pattern, text, places, options["verify_pattern_interval"])
     self.time_s = <uint32_t>(begun_ns // NS_PER_S)

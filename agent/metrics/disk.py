@@ -1,26 +1,12 @@
 """Disks: which device is behind each configured disk, and whether it is there and answers."""
 
+from iovigil.agent.disks.identity import LABELS
 from iovigil.agent.ledger import DiskEntry
 from iovigil.agent.metrics.family import Family
 from iovigil.agent.metrics.scrape import Scrape
 
-IDENTITY = (
-    "device",
-    "model",
-    "serial",
-    "wwn",
-    "firmware",
-    "transport",
-    "rotational",
-    "size_bytes",
-    "scheduler",
-    "numa_node",
-    "controller",
-    "path",
-)
-
 DISK_INFO = Family(
-    "gauge", "iovigil_disk_info", "Identity of the disk behind the disk label; always 1.", ("disk", *IDENTITY)
+    "gauge", "iovigil_disk_info", "Identity of the disk behind the disk label; always 1.", ("disk", *LABELS)
 )
 DISK_PRESENT = Family(
     "gauge", "iovigil_disk_present", "Whether the configured selector resolves to a device now.", ("disk",)
@@ -35,6 +21,6 @@ DISK_STUCK = Family(
 
 def fill(scrape: Scrape, disk: DiskEntry) -> None:
     # An absent disk keeps its row, with empty labels: a join on disk_info must not lose the disks that matter most.
-    scrape.add(DISK_INFO, 1, disk.name, *(disk.identity.get(label, "") for label in IDENTITY))
+    scrape.add(DISK_INFO, 1, disk.name, *(disk.identity.get(label, "") for label in LABELS))
     scrape.add(DISK_PRESENT, disk.is_present, disk.name)
     scrape.add(DISK_STUCK, disk.is_stuck, disk.name)
