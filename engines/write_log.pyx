@@ -3,7 +3,7 @@
 from posix.mman cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap,
 )
-from posix.unistd cimport ftruncate
+from posix.unistd cimport ftruncate, pread
 
 cdef enum:
     HEAD_BYTES = 4096
@@ -33,6 +33,13 @@ cdef int write_log_attach(write_log *self, int fd, uint64_t count, uint64_t iden
     """
     cdef uint64_t unit, size = HEAD_BYTES + count * sizeof(uint64_t)
     cdef void *memory
+    cdef log_head before
+    cdef bint is_used = (
+        sharers == 1 and pread(fd, &before, sizeof(before), 0) == sizeof(before) and before.magic == MAGIC)
+    cdef bint is_inherited = is_used and before.count == count and before.identity == identity
+    # Not word by word: looking at a page of a memory file makes it take memory.
+    if sharers == 1 and not is_inherited and ftruncate(fd, 0):
+        return -1
     if ftruncate(fd, <long>size):
         return -1
     memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
@@ -44,16 +51,17 @@ cdef int write_log_attach(write_log *self, int fd, uint64_t count, uint64_t iden
     self.count = count
     self.sharers = sharers
     # Of n jobs the first gives out 1, n + 1, 2n + 1: that is its generations' remainder, and what it counts on from.
-    self.generation = FIRST_GENERATION + place - sharers if sharers == 1 else FIRST_GENERATION + place
     if sharers > 1:
+        self.generation = FIRST_GENERATION + place
         return 0
-    if self.head.magic == MAGIC and (self.head.count != count or self.head.identity != identity):
-        for unit in range(min(count, self.head.count)):
-            self.units[unit] = 0
     self.head.magic = MAGIC
     self.head.count = count
     self.head.identity = identity
-    self.generation = max(self.generation, self.head.generation)
+    if is_used:
+        # Also of an emptied log: its nonce is the same, and no generation may be given out twice.
+        self.generation = self.head.generation = before.generation
+    if not is_inherited:
+        return 0
     for unit in range(count):
         if self.units[unit] & IN_FLIGHT:
             self.units[unit] = 0

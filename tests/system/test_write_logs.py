@@ -105,6 +105,19 @@ def test_a_log_of_another_file_is_not_gone_by(path: Path, tmp_path: Path) -> Non
     second = run_job(other, write_log=log, rw="write", verify="crc32c", bs=BLOCK, size=SIZE, number_ios=3)
     assert second.status == 0, second.show()
     assert verified(second) == 3 * BLOCK
+    # The contents of generations come from one nonce: none may be given out twice, for another file either.
+    assert generations_in(other)[0] > max(generations_in(path))
+
+
+def generations_in(path: Path) -> list[int]:
+    """What the headers of the first blocks say, for as long as they are headers."""
+    data = path.read_bytes()
+    found = []
+    for at in range(0, len(data), BLOCK):
+        if data[at : at + 3] != b"\xca\xac\x81":
+            break
+        found.append(int.from_bytes(data[at + 32 : at + 40], "little"))
+    return found
 
 
 def test_what_is_written_again_is_checked_as_it_is_now(path: Path) -> None:
