@@ -156,7 +156,7 @@ class Bequest:
             account.restore(entry)
             for page in pages:
                 # The child has gone with its agent. What it did counts; a run that has ended it is not.
-                entry.totals.add(page.copy())
+                entry.add(page.copy())
         except (NotAnAccount, ValueError) as error:
             log.warning("the counters of %s on %s begin at 0: %s", entry.probe, entry.disk, error)
 

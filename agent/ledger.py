@@ -2,13 +2,13 @@
 
 import enum
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from iovigil.agent.config import ScrubSettings
 from iovigil.agent.start_delay import StartDelays
 from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import Mismatch, StatsPage
+from iovigil.engines.stats import Mismatch, PackedPage, StatsPage
 
 
 class Failure(enum.StrEnum):
@@ -39,15 +39,13 @@ class Skip(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """One finished (or abandoned) run."""
+class RunOutcome:
+    """How one run ended."""
 
     disk: str
     probe: str
     options: JobOptions
     engine: str
-    page: StatsPage
-    """A private copy of the run's last state."""
     started_unix: float
     ended_unix: float
     failure: Failure | None = None
@@ -65,6 +63,31 @@ class RunResult:
         return self.ended_unix - self.started_unix
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunResult(RunOutcome):
+    """One finished (or abandoned) run."""
+
+    page: StatsPage
+    """A private copy of the run's last state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun(RunOutcome):
+    """A RunResult that is kept until the next one."""
+
+    packed: PackedPage
+
+    @classmethod
+    def of(cls, result: RunResult) -> "LastRun":
+        told = {each.name: getattr(result, each.name) for each in fields(RunOutcome)}
+        return cls(**told, packed=result.page.packed())
+
+    @property
+    def page(self) -> StatsPage:
+        """The run's last state, unpacked at each call."""
+        return self.packed.page()
+
+
 @dataclass(kw_only=True)
 class ProbeEntry:
     """The account of one probe on one disk."""
@@ -78,8 +101,8 @@ class ProbeEntry:
     """What makes the probe a scrub; None for a job."""
     engine: str
     """The engine in use: the configured one, or the one fallen back to."""
-    totals: StatsPage = field(default_factory=StatsPage.private)
-    """Sum of all finished runs."""
+    packed_totals: PackedPage = field(default_factory=PackedPage)
+    """Sum of all finished runs; another one after each."""
     live: StatsPage | None = None
     """The page of the run in progress."""
     runs: int = 0
@@ -92,7 +115,7 @@ class ProbeEntry:
     """Between two planned starts: the interval, or more where windows keep starts out; 0 before there is a plan."""
     fallbacks: int = 0
     """Runs that had to use another engine than the configured one."""
-    last: RunResult | None = None
+    last: RunResult | LastRun | None = None
     last_success_unix: float = 0.0
     """When the last successful run ended; 0 if none did."""
     last_mismatch_unix: float = 0.0
@@ -115,7 +138,7 @@ class ProbeEntry:
     def finish(self, result: RunResult) -> None:
         """Book a finished run; the caller keeps or closes the live page."""
         self.live = None
-        self.totals.add(result.page)
+        self.add(result.page)
         self.runs += 1
         if result.failure is not None:
             self.failures[result.failure] += 1
@@ -124,14 +147,24 @@ class ProbeEntry:
         # Who looks at the page while the run is under way knows it better.
         if self.last_mismatch_unix < result.started_unix and any(result.page.mismatch(kind) for kind in Mismatch):
             self.last_mismatch_unix = result.ended_unix
-        self.last = result
+        self.last = LastRun.of(result)
+
+    def add(self, page: StatsPage) -> None:
+        """Add what is on a page to the totals."""
+        totals = self.totals
+        totals.add(page)
+        self.packed_totals = totals.packed()
+
+    @property
+    def totals(self) -> StatsPage:
+        """Sum of all finished runs, in memory of its own: to add to it is to change nothing here."""
+        return self.packed_totals.page()
 
     def view(self) -> StatsPage:
         """Totals with the run in progress added: never less than at the last call."""
-        if self.live is None:
-            return self.totals
-        view = self.totals.copy()
-        view.add(self.live)
+        view = self.totals
+        if self.live is not None:
+            view.add(self.live)
         return view
 
     def oldest_inflight_s(self) -> float:

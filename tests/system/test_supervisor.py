@@ -18,7 +18,7 @@ from processes import started, wait_until
 
 from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
-from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry, RunResult, Skip
+from iovigil.agent.ledger import DiskEntry, Failure, LastRun, Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.run import Patience
 from iovigil.agent.supervisor import Busy, Supervisor
 from iovigil.agent.worker import Worker
@@ -68,7 +68,7 @@ def test_a_run_that_ends_well_is_booked(tmp_path: Path) -> None:
     assert (result.failure, result.message, result.exit_status) == (None, "", 0)
     assert result.page.counter(Counter.IOS, 0) == 10
     assert entry.totals.counter(Counter.BYTES, 0) == 10 * 4096
-    assert (entry.runs, entry.live, entry.last) == (1, None, result)
+    assert (entry.runs, entry.live, entry.last) == (1, None, LastRun.of(result))
     assert (supervisor.ledger.workers_running, supervisor.ledger.workers_abandoned) == (0, 0)
 
 
