@@ -2,7 +2,10 @@
 
 import enum
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Final
 
 from iovigil.agent.config import ScrubSettings
 from iovigil.agent.start_delay import StartDelays
@@ -167,6 +170,10 @@ class ProbeEntry:
             view.add(self.live)
         return view
 
+    def state(self) -> tuple[object, ...] | None:
+        """All of it, by value, to be compared; None while there is a page that a child may write to at any time."""
+        return None if self.live is not None or self.stuck is not None else by_value(PROBE_FIELDS(self))
+
     def oldest_inflight_s(self) -> float:
         pages = [page for page in (self.live, self.stuck) if page is not None]
         return max((page.oldest_inflight_ns() for page in pages), default=0) / 1e9
@@ -192,6 +199,19 @@ class DiskEntry:
     def place(self) -> str:
         """What the disk is the same by after a restart."""
         return self.key or self.path
+
+    def state(self) -> tuple[object, ...]:
+        """All of it, by value, to be compared."""
+        return by_value(DISK_FIELDS(self))
+
+
+PROBE_FIELDS: Final[Callable[[ProbeEntry], tuple[object, ...]]] = attrgetter(*(f.name for f in fields(ProbeEntry)))
+DISK_FIELDS: Final[Callable[[DiskEntry], tuple[object, ...]]] = attrgetter(*(f.name for f in fields(DiskEntry)))
+
+
+def by_value(values: tuple[object, ...]) -> tuple[object, ...]:
+    """What stays as it is when dictionaries among these change; nothing else of an account changes in its place."""
+    return tuple([value.copy() if type(value) is dict else value for value in values])
 
 
 @dataclass(kw_only=True)
