@@ -185,6 +185,7 @@ class Daemon:
     def _book(self, run: Run, result: RunResult) -> None:
         try:
             self._succession.book(self.ledger, run, result)
+            self.server.exposition.prepare(self.ledger, run.entry)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 

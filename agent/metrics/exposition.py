@@ -1,7 +1,7 @@
 """Exposition: the ledger as the text that Prometheus reads."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -46,16 +46,19 @@ def fill_probe(entry: ProbeEntry, disk_entry: DiskEntry | None, scrape: Scrape) 
     scrub.fill(scrape, entry, view)
 
 
+def subject_of(entry: ProbeEntry, disk_entry: DiskEntry | None) -> Subject:
+    own = entry.state()
+    state = None if own is None else (own, disk_entry and disk_entry.state())
+    fill = partial(fill_probe, entry, disk_entry)
+    return Subject(key=(entry.disk, entry.probe), families=PROBE, state=state, fill=fill)
+
+
 def subjects(ledger: Ledger) -> Iterator[Subject]:
     yield Subject(key=(), families=AGENT, state=None, fill=partial(fill_agent, ledger))
-    for name, disk_entry in ledger.disks.items():
-        yield Subject(key=(name,), families=DISK, state=None, fill=partial(fill_disk, disk_entry))
-    states = {name: disk_entry.state() for name, disk_entry in ledger.disks.items()}
-    for key, entry in ledger.probes.items():
-        fill = partial(fill_probe, entry, ledger.disks.get(entry.disk))
-        own = entry.state()
-        state = None if own is None else (own, states.get(entry.disk))
-        yield Subject(key=key, families=PROBE, state=state, fill=fill)
+    for disk_entry in ledger.disks.values():
+        yield Subject(key=(disk_entry.name,), families=DISK, state=None, fill=partial(fill_disk, disk_entry))
+    for entry in ledger.probes.values():
+        yield subject_of(entry, ledger.disks.get(entry.disk))
 
 
 def collect(ledger: Ledger) -> Scrape:
@@ -69,19 +72,25 @@ def collect(ledger: Ledger) -> Scrape:
 class Exposition:
     """What was rendered is kept for the next scrape, by format."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._renderings: dict[Format, Rendering] = {}
         self._asked_s: dict[Format, float] = {}
 
     def render(self, ledger: Ledger, accept: str) -> tuple[bytes, str]:
         """The body of a scrape in the format that the Accept header prefers, and its content type."""
-        form, now_s = formats.choose(accept), time.monotonic()
+        form, now_s = formats.choose(accept), self._clock()
         self._asked_s[form] = now_s
         for other in [each for each, asked_s in self._asked_s.items() if now_s - asked_s > FORGET_S]:
             del self._renderings[other], self._asked_s[other]
         if form not in self._renderings:
             self._renderings[form] = Rendering(form, LEVELS)
         return self._renderings[form].render(subjects(ledger)), form.content_type
+
+    def prepare(self, ledger: Ledger, entry: ProbeEntry) -> None:
+        """Have what has changed of a probe ready for the next scrape, which would see to it itself."""
+        for rendering in self._renderings.values():
+            rendering.prepare(subject_of(entry, ledger.disks.get(entry.disk)))
 
 
 def render(ledger: Ledger, accept: str) -> tuple[bytes, str]:

@@ -65,8 +65,7 @@ class Rendering:
         for subject in subjects:
             part = parts[subject.key] = self._parts.get(subject.key) or Part()
             by_level[subject.families].append(part)
-            if subject.state is None or part.state != subject.state:
-                self._fill(part, subject)
+            self._look(part, subject)
         self._parts = parts  # what is on the books no more is forgotten here
         text: list[str] = []
         for families, level in by_level.items():
@@ -76,7 +75,14 @@ class Rendering:
         text.append(self._form.end)
         return "".join(text).encode()
 
-    def _fill(self, part: Part, subject: Subject) -> None:
+    def prepare(self, subject: Subject) -> None:
+        """Have this one ready for the next scrape, if it was in the last."""
+        if (part := self._parts.get(subject.key)) is not None:
+            self._look(part, subject)
+
+    def _look(self, part: Part, subject: Subject) -> None:
+        if subject.state is not None and part.state == subject.state:
+            return
         scrape = Scrape(subject.families)
         subject.fill(scrape)
         for family, samples in scrape.samples.items():

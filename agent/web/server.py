@@ -49,7 +49,7 @@ class Server:
         self._reload = reload
         self._is_ready = is_ready
         self._last_tick = last_tick
-        self._exposition = Exposition()
+        self.exposition = Exposition()
         self._file = WebConfigFile(lambda: ledger_of().web)
         self._gate = Gate(self._file, lambda: ledger_of().web)
         self._runner: web.AppRunner | None = None
@@ -148,7 +148,7 @@ class Server:
         return app
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._exposition.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
+        body, content_type = self.exposition.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
         if accepts_gzip(request):
             body = compressed(body)
