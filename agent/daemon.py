@@ -46,7 +46,7 @@ SURVEY_INTERVAL_S: Final = 60.0
 """What hot-plug events do not tell of is seen as late as this."""
 SETTLE_S: Final = 0.5
 SURVEY_GAPS_S: Final = (4.0, 30.0)
-SURVEY_SHARE: Final = 0.005
+SURVEY_SHARE: Final = 0.002
 """Of the time, at most, also on a host where containers come and go and the mounts change all the time."""
 PAGES_INTERVAL_S: Final = 1.0
 DUMPS_S: Final = 5.0
@@ -66,7 +66,7 @@ class Daemon:
         config: Config,
         *,
         notifier: Notifier | None = None,
-        resolve: Callable[[DiskSettings], Finding] = inventory.resolve,
+        resolve: Callable[[DiskSettings], Finding] | None = None,
         launcher: Path = LAUNCHER,
         host: str | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class Daemon:
         """What is written, with the disks that it selects."""
         self._notifier = notifier or Notifier()
         self._host = host or host_id()
-        self._presence = Presence(resolve)
+        self._presence = Presence(resolve or inventory.Watch().resolve)
         self._roster = Roster(config.agent.state_directory)
         self._plugged = asyncio.Event()
         self.ledger: Ledger = books.open_books(config)
