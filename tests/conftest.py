@@ -58,6 +58,12 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_mkfs": (has("mkfs.ext4"), "mkfs.ext4 is not installed"),
     "requires_promtool": (has("promtool"), "promtool is not installed"),
     "requires_prometheus": (has("prometheus"), "prometheus is not installed"),
+    "requires_amtool": (has("amtool"), "amtool is not installed"),
+    "requires_alertmanager": (
+        lambda: is_root() and has("prometheus-alertmanager")(),
+        "needs root and Debian's prometheus-alertmanager",
+    ),
+    "requires_apt": (lambda: is_root() and has("apt-get")() and has("dpkg-deb")(), "needs root and apt"),
     "requires_openssl": (has("openssl"), "openssl is not installed"),
     "requires_curl": (has("curl"), "curl is not installed"),
     "requires_socket_activate": (has("systemd-socket-activate"), "systemd-socket-activate is not installed"),
