@@ -276,7 +276,7 @@ def test_a_run_killed_with_an_io_in_flight_puts_its_disk_into_quarantine(
     assert supervisor.blocker(DiskSettings(name="data1", file="/nowhere/else"), entry) is None
     [line] = [record for record in caplog.records if hasattr(record, "MESSAGE_ID")]
     assert "disk data0: an I/O of latency had not come back after 3" in line.getMessage()
-    assert (line.IOVIGIL_DISK, line.IOVIGIL_PROBE) == ("data0", "latency")
+    assert (line.__dict__["IOVIGIL_DISK"], line.__dict__["IOVIGIL_PROBE"]) == ("data0", "latency")
 
 
 def test_a_run_killed_with_a_young_io_or_none_is_slow_and_does_not_hang(tmp_path: Path) -> None:
