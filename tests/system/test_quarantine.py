@@ -72,6 +72,11 @@ def order(agent: RunningAgent, what: str, **named: str) -> tuple[int, dict[str, 
         return error.code, json.load(error)
 
 
+def run_now(agent: RunningAgent) -> None:
+    """Once there is a worker for it."""
+    wait_until(lambda: order(agent, "run", disk="hung", probe="latency")[0] == 202, "a run by hand")
+
+
 def told(agent: RunningAgent) -> dict[str, Any]:
     with urllib.request.urlopen(f"{agent.url}/api/v1/disks", timeout=10) as answer:
         disks = json.load(answer)["disks"]
@@ -143,10 +148,10 @@ def test_a_disk_that_hung_for_a_moment_is_back_after_a_minute_whatever_the_inter
     tmp_path: Path, device: Path, throttle: Throttle
 ) -> None:
     with running_agent(tmp_path, config(tmp_path, device, "io_uring", every="1h")) as agent:
-        assert order(agent, "run", disk="hung", probe="latency")[0] == 202
+        run_now(agent)
         agent.wait_for("last_run_success", disk="hung", probe="latency")
         throttle.shut()
-        assert order(agent, "run", disk="hung", probe="latency")[0] == 202
+        run_now(agent)
         agent.wait_for("disk_quarantined", disk="hung", deadline_s=KILLED_S)
         throttle.open()
         wait_until(lambda: agent.value("disk_quarantined", disk="hung") == 0, "the trial", 75)
@@ -159,7 +164,7 @@ def test_run_now_is_a_trial_at_once(tmp_path: Path, device: Path, throttle: Thro
     with running_agent(tmp_path, config(tmp_path, device, "io_uring")) as agent:
         hang(agent, throttle)
         throttle.open()
-        assert order(agent, "run", disk="hung", probe="latency")[0] == 202
+        run_now(agent)
         assert_recovered(agent)
 
 
@@ -225,7 +230,8 @@ def test_the_next_agent_does_not_begin_with_another_child_there(
 
 @pytest.mark.requires_io_uring
 def test_a_long_run_that_hangs_is_seen_while_it_goes_on(tmp_path: Path, device: Path, throttle: Throttle) -> None:
-    with running_agent(tmp_path, config(tmp_path, device, "io_uring", runtime="10m")) as agent:
+    with running_agent(tmp_path, config(tmp_path, device, "io_uring", every="1h", runtime="10m")) as agent:
+        run_now(agent)
         agent.wait_for("ios_total", 20, disk="hung")
         throttle.shut()
         begun_s = time.monotonic()

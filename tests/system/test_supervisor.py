@@ -382,6 +382,41 @@ def test_an_abandoned_child_does_not_keep_another_disk_in_its_place_waiting(tmp_
     in_time(scenario())
 
 
+def test_a_device_that_is_removed_hangs_no_more(tmp_path: Path) -> None:
+    _, entry, supervisor = run_role(tmp_path, HUNG)
+    disk = supervisor.ledger.disks["data0"]
+    for target, is_over in (("file", False), ("device", True)):
+        disk.target, disk.is_present = target, False
+        supervisor.look()
+        assert disk.is_stuck is disk.is_quarantined is not is_over
+    assert entry.oldest_inflight_s() == 0
+
+
+def test_a_long_trial_need_not_end_for_the_disk_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iovigil.agent.run.STUCK_S", 0.5)
+    role = tmp_path / "role"
+    role.write_text(textwrap.dedent(HUNG))
+    supervisor = supervisor_for(launcher(tmp_path, f"exec(open({str(role)!r}).read())"))
+    entry = entry_for()
+
+    async def scenario() -> None:
+        await supervisor.run(DISK, entry)
+        end_back_off(supervisor)
+        role.write_text("put('first_io_ns', time.monotonic_ns()); do_io(1)\n" + textwrap.dedent(OBEDIENT))
+        monkeypatch.setattr(entry, "options", JobOptions(rw="read", size=1 << 20))
+        run = supervisor.start(DISK, entry)
+        await until(lambda: entry.live is not None and entry.live.first_io_ns)
+        supervisor.look()
+        assert supervisor.ledger.quarantines, "not at the first I/O"
+        await asyncio.sleep(0.6)
+        supervisor.look()
+        assert not supervisor.ledger.quarantines
+        supervisor.request_stop({("data0", "latency")})
+        await run
+
+    in_time(scenario())
+
+
 def test_a_run_that_hangs_takes_no_place_and_its_disk_is_stuck_while_it_goes_on(tmp_path: Path) -> None:
     role = """
         begin_io(age_s=59)
