@@ -4,6 +4,7 @@ import msgspec
 
 from iovigil.agent.account import NotAnAccount
 from iovigil.agent.ledger import Ledger
+from iovigil.agent.output_account import OutputAccount
 from iovigil.agent.web_account import Refusal
 
 
@@ -14,6 +15,8 @@ class AgentAccount(msgspec.Struct, kw_only=True):
     """Starts by the upper bound of their delay."""
     start_delay_sum_s: float = 0.0
     refusals: dict[str, int] = {}
+    outputs: dict[str, tuple[int, int]] = {}
+    """Of each way out: attempts and failures."""
 
     @classmethod
     def of(cls, ledger: Ledger) -> "AgentAccount":
@@ -21,6 +24,7 @@ class AgentAccount(msgspec.Struct, kw_only=True):
             start_delays=ledger.start_delays.by_bound(),
             start_delay_sum_s=ledger.start_delays.sum_s,
             refusals={reason.value: number for reason, number in ledger.web.refusals.items()},
+            outputs={name: (account.attempts, account.failures) for name, account in outputs_of(ledger).items()},
         )
 
     @classmethod
@@ -42,3 +46,11 @@ class AgentAccount(msgspec.Struct, kw_only=True):
             raise NotAnAccount(str(error)) from None
         for reason in Refusal:
             ledger.web.refusals[reason] += self.refusals.get(reason.value, 0)
+        for name, account in outputs_of(ledger).items():
+            attempts, failures = self.outputs.get(name, (0, 0))
+            account.attempts += attempts
+            account.failures += failures
+
+
+def outputs_of(ledger: Ledger) -> dict[str, OutputAccount]:
+    return {"textfile": ledger.textfile}

@@ -44,7 +44,7 @@ class Bequest:
         self._keeper = secrets.token_hex(4)
         self._is_open = False
         self._kept: dict[Key, tuple[object, ...]] = {}
-        self._kept_agent: tuple[int, int] | None = None
+        self._kept_agent: tuple[int, ...] | None = None
         self._pages: dict[Key, list[tuple[int, Path]]] = {}
 
     def take_over(self, ledger: Ledger) -> bool:
@@ -108,7 +108,7 @@ class Bequest:
             self._drop(key)
 
     def _keep_agent(self, ledger: Ledger) -> None:
-        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()))
+        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()), ledger.textfile.attempts)
         if not self._is_open or self._kept_agent == state:
             return
         assert self._directory is not None

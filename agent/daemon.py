@@ -25,6 +25,7 @@ from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import DiskEntry, Ledger, RunResult
 from iovigil.agent.notify import Notifier
+from iovigil.agent.outputs import Outputs
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
@@ -104,6 +105,7 @@ class Daemon:
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
+        self._outputs = Outputs(self._shown)
         self.is_ready = False
         self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()
@@ -155,6 +157,7 @@ class Daemon:
             await self._holds.look()
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
+            self._outputs.adopt(self._config.agent)
             self._notifier.ready()
             on_serving(self.server.urls[0])
             log.info("serving %s: %s", " ".join(self.server.urls), self._summary())
@@ -173,7 +176,7 @@ class Daemon:
             on_stopping()
             self.is_ready = False
             self._notifier.stopping()
-            await asyncio.gather(self.supervisor.stop(), self.server.stop())
+            await asyncio.gather(self.supervisor.stop(), self.server.stop(), self._outputs.close(ARCHIVE_STOP_S))
             self._corruption.close()
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
@@ -267,6 +270,8 @@ class Daemon:
         self.supervisor.max_workers = config.agent.max_workers
         self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
         self._holds.adopt(config.agent)
+        if self.is_ready:
+            self._outputs.adopt(config.agent)
         self._rounds.adopt(self._turns(), time.time())
         self._wake.set()
         for key in ("listen", "state_directory"):

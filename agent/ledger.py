@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from iovigil.agent.config import ScrubSettings
+from iovigil.agent.output_account import OutputAccount
 from iovigil.agent.start_delay import StartDelays
 from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
@@ -175,3 +176,4 @@ class Ledger:
     is_blackout: bool = False
     is_backing_off: bool = False
     web: WebAccount = field(default_factory=WebAccount)
+    textfile: OutputAccount = field(default_factory=OutputAccount)

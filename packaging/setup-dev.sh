@@ -102,21 +102,22 @@ for key in sys.argv[1].split("."):
 print(*wanted, sep="\n")' "$1"
 }
 
-# promtool and prometheus without their package's service: a test must not leave a daemon on a developer's machine.
+# What Prometheus has, without its packages' services: a test must not leave a daemon on a developer's machine.
 fetch_prometheus() {
     local folder
-    command -v promtool prometheus >/dev/null && return
-    [[ -x $venv/bin/promtool && -x $venv/bin/prometheus ]] && return
+    local -a tools=(promtool prometheus prometheus-node-exporter)
+    command -v "${tools[@]}" >/dev/null && return
+    command -v "${tools[@]/#/$venv/bin/}" >/dev/null && return
     folder=$(mktemp -d)
     chmod 755 "$folder"
     # promtool has a package of its own since Debian 13.
     (
         cd "$folder"
-        apt-get download prometheus
+        apt-get download prometheus prometheus-node-exporter
         if apt-cache show promtool >/dev/null 2>&1; then apt-get download promtool; fi
         for package in *.deb; do dpkg-deb -x "$package" .; done
     )
-    cp "$folder/usr/bin/promtool" "$folder/usr/bin/prometheus" "$venv/bin/"
+    cp "${tools[@]/#/$folder/usr/bin/}" "$venv/bin/"
     rm -r "$folder"
 }
 

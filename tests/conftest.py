@@ -58,6 +58,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_mkfs": (has("mkfs.ext4"), "mkfs.ext4 is not installed"),
     "requires_promtool": (has("promtool"), "promtool is not installed"),
     "requires_prometheus": (has("prometheus"), "prometheus is not installed"),
+    "requires_node_exporter": (has("prometheus-node-exporter"), "prometheus-node-exporter is not installed"),
     "requires_openssl": (has("openssl"), "openssl is not installed"),
     "requires_curl": (has("curl"), "curl is not installed"),
     "requires_socket_activate": (has("systemd-socket-activate"), "systemd-socket-activate is not installed"),

@@ -18,6 +18,7 @@ from iovigil.agent.config.model import (
     RegionSettings,
     ScrubSettings,
     SelectorSettings,
+    TextfileSettings,
     WebSettings,
     WindowSettings,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "RegionSettings",
     "ScrubSettings",
     "SelectorSettings",
+    "TextfileSettings",
     "WebSettings",
     "WindowSettings",
     "load",

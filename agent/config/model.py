@@ -114,6 +114,20 @@ class HistorySettings(msgspec.Struct, frozen=True):
         return Bounds(self.runs, self.days, self.failures, self.failure_days, self.size)
 
 
+class TextfileSettings(msgspec.Struct, frozen=True):
+    """A file in the directory that node_exporter reads, where that is what is scraped: see [outputs.md](outputs.md)."""
+
+    directory: Annotated[
+        str,
+        key(
+            "What node_exporter has as --collector.textfile.directory; the agent's user writes there.", kinds.DIRECTORY
+        ),
+    ]
+    every_s: Annotated[float, key("How often `iovigil.prom` is written there.", kinds.INTERVAL)] = msgspec.field(
+        name="every", default=60.0
+    )
+
+
 class LimitSettings(msgspec.Struct, frozen=True):
     """What the kernel holds a child to, in a control group of its own; where the agent may make none, nothing does."""
 
@@ -157,6 +171,9 @@ class AgentSettings(msgspec.Struct, frozen=True):
         HistorySettings, key("What is remembered of runs: a mapping, in which anything may be left out.")
     ] = HistorySettings()
     web: Annotated[WebSettings, key("Who may ask the agent what: a mapping, see `web`.")] = WebSettings()
+    textfile: Annotated[
+        TextfileSettings | None, key("A file for node_exporter, with what a scrape has: a mapping, see `textfile`.")
+    ] = None
     limits: Annotated[
         LimitSettings, key("What the kernel holds each child to, where its probe does not say: a mapping.")
     ] = LimitSettings()

@@ -1,11 +1,11 @@
 """Exposition: the ledger as the text that Prometheus reads."""
 
 from iovigil.agent.ledger import Ledger
-from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, probe, run, scrub, verify, web
+from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, outputs, probe, run, scrub, verify, web
 from iovigil.agent.metrics.family import families_in
 from iovigil.agent.metrics.scrape import Scrape
 
-GROUPS = (agent_health, web, disk, probe, run, io, last_run, verify, scrub)
+GROUPS = (agent_health, web, outputs, disk, probe, run, io, last_run, verify, scrub)
 FAMILIES = {group: families_in(vars(group)) for group in GROUPS}
 
 
@@ -14,6 +14,7 @@ def collect(ledger: Ledger) -> Scrape:
     scrape = Scrape(family for families in FAMILIES.values() for family in families)
     agent_health.fill(scrape, ledger)
     web.fill(scrape, ledger)
+    outputs.fill(scrape, ledger)
     for disk_entry in ledger.disks.values():
         disk.fill(scrape, disk_entry)
     for entry in ledger.probes.values():

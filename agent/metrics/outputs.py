@@ -1,0 +1,44 @@
+"""Ways out: what is put out beside the scrape, where that is configured; a textfile says itself when it was written."""
+
+from iovigil.agent.ledger import Ledger
+from iovigil.agent.metrics.family import Family
+from iovigil.agent.metrics.scrape import Scrape
+from iovigil.agent.output_account import OutputAccount
+
+TEXTFILE_WRITES = Family("counter", "iovigil_textfile_writes_total", "Times the textfile was written, or should be.")
+TEXTFILE_WRITE_FAILURES = Family(
+    "counter", "iovigil_textfile_write_failures_total", "Times the textfile could not be written."
+)
+TEXTFILE_LAST_WRITE_SUCCESSFUL = Family(
+    "gauge", "iovigil_textfile_last_write_successful", "Whether the textfile could be written the last time."
+)
+TEXTFILE_LAST_WRITE_SUCCESS_TIMESTAMP = Family(
+    "gauge",
+    "iovigil_textfile_last_write_success_timestamp_seconds",
+    "Unix time of the last write of the textfile.",
+    unit="seconds",
+)
+
+OF_TEXTFILES = (
+    TEXTFILE_WRITES,
+    TEXTFILE_WRITE_FAILURES,
+    TEXTFILE_LAST_WRITE_SUCCESSFUL,
+    TEXTFILE_LAST_WRITE_SUCCESS_TIMESTAMP,
+)
+
+
+def fill(scrape: Scrape, ledger: Ledger) -> None:
+    add(scrape, ledger.textfile, *OF_TEXTFILES)
+
+
+def add(
+    scrape: Scrape, account: OutputAccount, attempts: Family, failures: Family, successful: Family, unix: Family
+) -> None:
+    if not account.is_on:
+        return
+    scrape.add(attempts, account.attempts)
+    scrape.add(failures, account.failures)
+    if account.last_successful is not None:
+        scrape.add(successful, account.last_successful)
+    if account.last_success_unix:
+        scrape.add(unix, account.last_success_unix)
