@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
+from aiohttp import StreamReader
+
 from iovigil.agent.web.tls import names_in
 from iovigil.agent.web.web_config import WebConfig
 from iovigil.agent.web_account import Refusal, WebAccount
@@ -24,6 +26,7 @@ KEEPALIVE_S: Final = 120.0  # longer than a scrape interval
 UNREAD_S: Final = 30.0
 SWEEP_INTERVAL_S: Final = 1.0
 MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_DROPPED_BYTES: Final = 16 << 20  # of a body that is not wanted, while its sender has yet to read that
 PAUSE_S: Final = 1.0
 
 UNTRUSTED: Final = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
@@ -61,6 +64,8 @@ class Connection(asyncio.Protocol):
         self._handler: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._has_served = False
+        self._body: StreamReader | None = None
+        self._dropped_bytes = 0
         self._head_bytes = 0
         self._head_end = b""
 
@@ -68,8 +73,9 @@ class Connection(asyncio.Protocol):
         self.state = state
         self.since_s = time.monotonic()
 
-    def begin_request(self) -> None:
+    def begin_request(self, body: StreamReader) -> None:
         self._has_served = True
+        self._body = body
         self.enter(State.SERVING)
 
     def end_request(self) -> None:
@@ -118,6 +124,9 @@ class Connection(asyncio.Protocol):
         if self._handler is None:
             return
         if self.state in (State.WAITING, State.SENDING):
+            if self._is_in_body:
+                self._drop(data)
+                return
             self.enter(State.READING)
         if self.state is State.READING and self._is_head_too_large(data):
             self._book.account.refuse(Refusal.HEADER)
@@ -126,6 +135,20 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._handler.data_received(data)
+
+    def _drop(self, data: bytes) -> None:
+        assert self._handler is not None
+        assert self._transport is not None
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > MAX_DROPPED_BYTES:
+            self._transport.close()
+        else:
+            self._handler.data_received(data)
+
+    @property
+    def _is_in_body(self) -> bool:
+        """Whether more is to come of a request that has its answer: aiohttp reads and drops that for a moment."""
+        return self._body is not None and not self._body.is_eof()
 
     def _is_head_too_large(self, data: bytes) -> bool:
         # aiohttp bounds each line of a header, older ones not how many there are.

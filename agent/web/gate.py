@@ -84,7 +84,7 @@ class Gate:
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = self._connection(request)
         if connection is not None:
-            connection.begin_request()
+            connection.begin_request(request.content)
         hang_up_on_who_does_not_read(request)
         self._in_flight += 1
         try:
