@@ -123,6 +123,7 @@ class Daemon:
             plan=self._rounds,
             control=self.control,
             is_control_enabled=lambda: self._config.agent.web.enable_control,
+            is_operators=lambda request: self.server.is_operators(request),
             host=os.uname().nodename,
         )
         return Site(api)
@@ -198,8 +199,8 @@ class Daemon:
                 log.info("listening on systemd's sockets: agent.listen is not used")
             await self.server.start(self._config.agent.listen, self._config.agent.web, inherited)
         except (OSError, ValueError) as error:
-            text = error.strerror if isinstance(error, OSError) else str(error)
-            raise CannotServe(text) from None
+            raise CannotServe(listen.text_of(error)) from None
+        await self.server.open_control(self._config.agent.control_socket)
 
     def stop(self) -> None:
         self._must_stop = True
@@ -231,9 +232,14 @@ class Daemon:
                 return self._refuse([Problem(self._config.source, 0, "", f"not read: {error}")])
             else:
                 try:
-                    await self.server.adopt(config.agent.web)
+                    async with self.server.moving(config.agent.listen):
+                        await self.server.adopt(config.agent.web)
                 except ConfigError as error:
                     return self._refuse(error.problems)
+                except (OSError, ValueError) as error:
+                    text = listen.text_of(error)
+                    return self._refuse([Problem(config.source, 0, "agent.listen", text)])
+                await self.server.open_control(config.agent.control_socket)
                 selected = await self._roster.look(config)
                 if selected is None:  # as before, until the look that comes
                     selected = self._config.disks[len(self._written.disks) :] if config.selectors else ()
@@ -274,9 +280,8 @@ class Daemon:
             self._outputs.adopt(config.agent)
         self._rounds.adopt(self._turns(), time.time())
         self._wake.set()
-        for key in ("listen", "state_directory"):
-            if getattr(old.agent, key) != getattr(config.agent, key):
-                log.warning("agent.%s has changed: that takes effect when the agent is restarted", key)
+        if old.agent.state_directory != config.agent.state_directory:
+            log.warning("agent.state_directory has changed: that takes effect when the agent is restarted")
         return books.differences(old, config)
 
     async def _survey(self) -> None:

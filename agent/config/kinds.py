@@ -20,6 +20,7 @@ FIELD: Final = re.compile(r"\{([^{}]*)\}")
 TELLING_FIELDS: Final = ("serial", "wwn", "by_id", "by_path", "mount", "kernel")
 TEMPLATE_FIELDS: Final = (*TELLING_FIELDS, "model", "transport", "controller")
 LONGEST_PATTERN: Final = 256
+LONGEST_SOCKET: Final = 107
 
 # The disk's own footer, the blocks of direct I/O and a block of every probe have to find room.
 SMALLEST_FILE: Final = 1 << 20
@@ -207,6 +208,16 @@ def read_host_name(text: str) -> str:
     return text.lower()
 
 
+def read_socket(text: str) -> str:
+    """The path of a Unix socket; empty for none."""
+    if text == "none":
+        return ""
+    path = read_path(text)
+    if len(path.encode()) > LONGEST_SOCKET:
+        raise ValueError(f"{quoted(text)} is too long for a Unix socket: at most {LONGEST_SOCKET} bytes")
+    return path
+
+
 def choice(*values: str) -> Kind:
     def read(text: str) -> str:
         if text not in values:
@@ -231,6 +242,7 @@ NAME: Final = Kind(read_label, {"type": "string", "pattern": f"^{LABEL.pattern}$
 PATTERN: Final = Kind(read_glob, {"type": "string", "pattern": rf"^{GLOB.pattern}$"})
 LISTEN: Final = Kind(read_address, {"type": "string", "examples": ["127.0.0.1:9942", "[::]:9942", ":9942"]})
 DIRECTORY: Final = Kind(read_path, {"type": "string", "pattern": "^/"})
+SOCKET: Final = Kind(read_socket, {"type": "string", "pattern": "^(/|none$)"})
 FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 TEMPLATE: Final = Kind(read_template, {"type": "string", "examples": ["{serial}", "{model}-{serial}", "{mount}"]})

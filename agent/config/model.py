@@ -151,6 +151,14 @@ class AgentSettings(msgspec.Struct, frozen=True):
             takes_one=True,
         ),
     ] = ("127.0.0.1:9942",)
+    control_socket: Annotated[
+        str,
+        key(
+            "Unix socket for `iovigil pause` and the like, that only root and the agent's own user can open; or `none`. "
+            "It needs no agent.web.enable_control.",
+            kinds.SOCKET,
+        ),
+    ] = "/run/iovigil/control.sock"
     state_directory: Annotated[
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"

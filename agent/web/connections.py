@@ -14,8 +14,9 @@ from typing import Final
 
 from aiohttp import StreamReader
 
+from iovigil.agent.web.control_socket import is_operator
 from iovigil.agent.web.tls import names_in
-from iovigil.agent.web.web_config import WebConfig
+from iovigil.agent.web.web_config import OPEN, WebConfig
 from iovigil.agent.web_account import Refusal, WebAccount
 
 # Clients must not use up the descriptors that the children need.
@@ -51,9 +52,15 @@ class State(enum.Enum):
 class Connection(asyncio.Protocol):
     """Stands between the transport and aiohttp's handler of a connection, and watches what passes."""
 
-    def __init__(self, book: "Connections", peer: str) -> None:
+    def __init__(self, book: "Connections", peer: str, listener: socket.socket) -> None:
         self._book = book
         self.peer = peer
+        self.listener = listener
+        """Where it came in."""
+        self.is_operator = False
+        """Whether it came in where nobody else can: it is asked for nothing more."""
+        self.must_end = False
+        """Whether the next answer is its last."""
         self.state = State.OPENING
         self.since_s = time.monotonic()
         self.config: WebConfig | None = None
@@ -88,6 +95,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif self.opening is not None:
             self.opening.cancel()
+
+    def end_soon(self) -> None:
+        """End it, with the answer to what has been asked."""
+        self.must_end = True
+        if self.state is State.SENDING and self._transport is not None:
+            self._transport.close()  # what is in its buffer goes out first
+        elif self.state in (State.OPENING, State.WAITING):
+            self.abort()
 
     def is_late(self, now_s: float) -> bool:
         """Whether its time is over; takes note of an answer that has gone out."""
@@ -195,6 +210,7 @@ class Connections:
         self._all: dict[Connection, None] = {}
         self._by_handler: dict[object, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: dict[socket.socket, asyncio.Task[None]] = {}
         self._cannot_accept = False
 
     @property
@@ -205,16 +221,26 @@ class Connections:
         """The connection that aiohttp's protocol serves."""
         return self._by_handler.get(handler)
 
-    def serve(self, listener: socket.socket) -> None:
-        self._start(self._accept(listener), f"accept {listener.fileno()}")
+    def serve(self, listener: socket.socket, *, is_operators: bool = False) -> None:
+        """Accept what comes in there; with `is_operators` nobody but they can open it."""
+        self._accepting[listener] = self._start(self._accept(listener, is_operators), f"accept {listener.fileno()}")
+
+    async def withdraw(self, listener: socket.socket) -> None:
+        """Accept no more there, and end what came in that way: an answer under way is the last."""
+        task = self._accepting.pop(listener)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for connection in [each for each in self._all if each.listener is listener]:
+            connection.end_soon()
 
     def begin(self) -> None:
         self._start(self._sweep(), "sweep")
 
-    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def stop(self) -> None:
         """Accept no more, and end what is in a handshake."""
@@ -225,7 +251,7 @@ class Connections:
         for connection in [each for each in self._all if each.state is State.OPENING]:
             self.forget(connection, None)  # a task that never began does not do it
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket, is_operators: bool) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -237,11 +263,15 @@ class Connections:
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._cannot_accept = False
+            if is_operators and not is_operator(taken):
+                reset(taken)
+                continue
             if len(self._all) >= MAX_CONNECTIONS and not self._make_room():
                 self.account.refuse(Refusal.FULL)
                 reset(taken)
                 continue
-            connection = Connection(self, str(peer[0]) if isinstance(peer, tuple) else "")
+            connection = Connection(self, str(peer[0]) if isinstance(peer, tuple) else "", listener)
+            connection.is_operator = is_operators
             self._all[connection] = None
             self._count()
             connection.opening = loop.create_task(self._open(connection, taken), name="open")
@@ -257,7 +287,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         is_handed_over = is_open = False
         try:
-            connection.config = config = await self._config()
+            connection.config = config = OPEN if connection.is_operator else await self._config()
             limit_s = HANDSHAKE_S if config.context is not None else None
             is_handed_over = True
             await loop.connect_accepted_socket(
