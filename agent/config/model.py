@@ -154,7 +154,7 @@ class AgentSettings(msgspec.Struct, frozen=True):
     control_socket: Annotated[
         str,
         key(
-            "Unix socket for `iovigil pause` and the like, that only root and the agent's own user can open; or `none`. "
+            "Unix socket for `iovigil pause` and the like, that only root and the agent's user can open; or `none`. "
             "It needs no agent.web.enable_control.",
             kinds.SOCKET,
         ),
