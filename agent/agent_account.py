@@ -17,6 +17,7 @@ class AgentAccount(msgspec.Struct, kw_only=True):
     refusals: dict[str, int] = {}
     outputs: dict[str, tuple[int, int]] = {}
     """Of each way out: attempts and failures."""
+    counting_since_unix: float = 0.0
 
     @classmethod
     def of(cls, ledger: Ledger) -> "AgentAccount":
@@ -25,6 +26,7 @@ class AgentAccount(msgspec.Struct, kw_only=True):
             start_delay_sum_s=ledger.start_delays.sum_s,
             refusals={reason.value: number for reason, number in ledger.web.refusals.items()},
             outputs={name: (account.attempts, account.failures) for name, account in outputs_of(ledger).items()},
+            counting_since_unix=ledger.counting_since_unix,
         )
 
     @classmethod
@@ -50,7 +52,8 @@ class AgentAccount(msgspec.Struct, kw_only=True):
             attempts, failures = self.outputs.get(name, (0, 0))
             account.attempts += attempts
             account.failures += failures
+        ledger.counting_since_unix = self.counting_since_unix or ledger.counting_since_unix
 
 
 def outputs_of(ledger: Ledger) -> dict[str, OutputAccount]:
-    return {"textfile": ledger.textfile}
+    return {"textfile": ledger.textfile, "otlp": ledger.otlp}

@@ -108,7 +108,8 @@ class Bequest:
             self._drop(key)
 
     def _keep_agent(self, ledger: Ledger) -> None:
-        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()), ledger.textfile.attempts)
+        outputs = (ledger.textfile.attempts, ledger.otlp.attempts)
+        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()), *outputs)
         if not self._is_open or self._kept_agent == state:
             return
         assert self._directory is not None

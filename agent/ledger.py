@@ -177,3 +177,6 @@ class Ledger:
     is_backing_off: bool = False
     web: WebAccount = field(default_factory=WebAccount)
     textfile: OutputAccount = field(default_factory=OutputAccount)
+    otlp: OutputAccount = field(default_factory=OutputAccount)
+    counting_since_unix: float = field(default_factory=time.time)
+    """No counter has counted anything before."""

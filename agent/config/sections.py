@@ -17,6 +17,7 @@ from iovigil.agent.config.model import (
     FactSettings,
     HistorySettings,
     LimitSettings,
+    OtlpSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
@@ -42,6 +43,7 @@ AGENT_PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "pressure": PressureSettings,
     "history": HistorySettings,
     "textfile": TextfileSettings,
+    "otlp": OtlpSettings,
     "limits": LimitSettings,
 }
 """The mappings in `agent`."""
@@ -57,6 +59,8 @@ def read_agent(root: Section) -> AgentSettings:
             values[name] = settings
     if isinstance(pressure := values.get("pressure"), PressureSettings):
         rules.check_pressure(pressure, section.section("pressure") or section)
+    if isinstance(otlp := values.get("otlp"), OtlpSettings):
+        rules.check_otlp(otlp, section, section.section("otlp") or section)
     return AgentSettings(**values)
 
 

@@ -19,16 +19,32 @@ TEXTFILE_LAST_WRITE_SUCCESS_TIMESTAMP = Family(
     unit="seconds",
 )
 
+OTLP_PUSHES = Family("counter", "iovigil_otlp_pushes_total", "Times metrics were pushed by OTLP, or should be.")
+OTLP_PUSH_FAILURES = Family(
+    "counter", "iovigil_otlp_push_failures_total", "Times they could not be pushed, or not all of them."
+)
+OTLP_LAST_PUSH_SUCCESSFUL = Family(
+    "gauge", "iovigil_otlp_last_push_successful", "Whether they could be pushed the last time."
+)
+OTLP_LAST_PUSH_SUCCESS_TIMESTAMP = Family(
+    "gauge",
+    "iovigil_otlp_last_push_success_timestamp_seconds",
+    "Unix time of the last push of all of them.",
+    unit="seconds",
+)
+
 OF_TEXTFILES = (
     TEXTFILE_WRITES,
     TEXTFILE_WRITE_FAILURES,
     TEXTFILE_LAST_WRITE_SUCCESSFUL,
     TEXTFILE_LAST_WRITE_SUCCESS_TIMESTAMP,
 )
+OF_OTLP = (OTLP_PUSHES, OTLP_PUSH_FAILURES, OTLP_LAST_PUSH_SUCCESSFUL, OTLP_LAST_PUSH_SUCCESS_TIMESTAMP)
 
 
 def fill(scrape: Scrape, ledger: Ledger) -> None:
     add(scrape, ledger.textfile, *OF_TEXTFILES)
+    add(scrape, ledger.otlp, *OF_OTLP)
 
 
 def add(

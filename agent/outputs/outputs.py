@@ -7,10 +7,14 @@ from typing import Any, Final
 
 from iovigil.agent.config import AgentSettings
 from iovigil.agent.ledger import Ledger
+from iovigil.agent.outputs.otlp import Otlp
 from iovigil.agent.outputs.output import Output
 from iovigil.agent.outputs.textfile import Textfile
 
-MAKERS: Final[Mapping[str, Callable[[Any, Callable[[], Ledger]], Output]]] = {"textfile": Textfile}
+MAKERS: Final[Mapping[str, Callable[[Any, Callable[[], Ledger]], Output]]] = {
+    "textfile": Textfile,
+    "otlp": Otlp,
+}
 """What makes each way out from its settings, by its name in `agent` and in the ledger."""
 CLOSE_S: Final = 5.0
 

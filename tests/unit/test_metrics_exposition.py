@@ -48,6 +48,8 @@ def full_ledger() -> Ledger:
     ledger.disks["away"].is_present = False
     ledger.textfile.is_on = True
     ledger.textfile.book(is_success=True, now_unix=1002.0)
+    ledger.otlp.is_on = True
+    ledger.otlp.book(is_success=True, now_unix=1002.0)
     return ledger
 
 
