@@ -108,7 +108,9 @@ class Bequest:
             self._drop(key)
 
     def keep_agent(self, ledger: Ledger) -> None:
-        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()), ledger.quarantines.changes)
+        outputs = (ledger.textfile.attempts, ledger.otlp.attempts)
+        refusals = sum(ledger.web.refusals.values())
+        state = (ledger.start_delays.count, refusals, ledger.quarantines.changes, *outputs)
         if not self._is_open or self._kept_agent == state:
             return
         assert self.directory is not None

@@ -25,6 +25,7 @@ from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, RunResult
 from iovigil.agent.notify import Notifier
+from iovigil.agent.outputs import Outputs
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
@@ -107,6 +108,7 @@ class Daemon:
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
+        self._outputs = Outputs(self._shown)
         self.is_ready = False
         self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()
@@ -125,6 +127,7 @@ class Daemon:
             plan=self._rounds,
             control=self.control,
             is_control_enabled=lambda: self._config.agent.web.enable_control,
+            is_operators=lambda request: self.server.is_operators(request),
             host=os.uname().nodename,
         )
         return Site(api)
@@ -160,6 +163,7 @@ class Daemon:
             await self._holds.look()
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
+            self._outputs.adopt(self._config.agent)
             self._notifier.ready()
             on_serving(self.server.urls[0])
             log.info("serving %s: %s", " ".join(self.server.urls), self._summary())
@@ -178,7 +182,7 @@ class Daemon:
             on_stopping()
             self.is_ready = False
             self._notifier.stopping()
-            await asyncio.gather(self.supervisor.stop(), self.server.stop())
+            await asyncio.gather(self.supervisor.stop(), self.server.stop(), self._outputs.close(ARCHIVE_STOP_S))
             self._corruption.close()
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
@@ -212,8 +216,8 @@ class Daemon:
                 log.info("listening on systemd's sockets: agent.listen is not used")
             await self.server.start(self._config.agent.listen, self._config.agent.web, inherited)
         except (OSError, ValueError) as error:
-            text = error.strerror if isinstance(error, OSError) else str(error)
-            raise CannotServe(text) from None
+            raise CannotServe(listen.text_of(error)) from None
+        await self.server.open_control(self._config.agent.control_socket)
 
     def stop(self) -> None:
         self._must_stop = True
@@ -245,9 +249,14 @@ class Daemon:
                 return self._refuse([Problem(self._config.source, 0, "", f"not read: {error}")])
             else:
                 try:
-                    await self.server.adopt(config.agent.web)
+                    async with self.server.moving(config.agent.listen):
+                        await self.server.adopt(config.agent.web)
                 except ConfigError as error:
                     return self._refuse(error.problems)
+                except (OSError, ValueError) as error:
+                    text = listen.text_of(error)
+                    return self._refuse([Problem(config.source, 0, "agent.listen", text)])
+                await self.server.open_control(config.agent.control_socket)
                 selected = await self._roster.look(config)
                 if selected is None:  # as before, until the look that comes
                     selected = self._config.disks[len(self._written.disks) :] if config.selectors else ()
@@ -284,11 +293,12 @@ class Daemon:
         self.supervisor.max_workers = config.agent.max_workers
         self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
         self._holds.adopt(config.agent)
+        if self.is_ready:
+            self._outputs.adopt(config.agent)
         self._rounds.adopt(self._turns(), time.time())
         self._wake.set()
-        for key in ("listen", "state_directory"):
-            if getattr(old.agent, key) != getattr(config.agent, key):
-                log.warning("agent.%s has changed: that takes effect when the agent is restarted", key)
+        if old.agent.state_directory != config.agent.state_directory:
+            log.warning("agent.state_directory has changed: that takes effect when the agent is restarted")
         return books.differences(old, config)
 
     async def _survey(self) -> None:

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from iovigil.agent.config import ScrubSettings
+from iovigil.agent.output_account import OutputAccount
 from iovigil.agent.quarantine import Quarantines
 from iovigil.agent.start_delay import StartDelays
 from iovigil.agent.web_account import WebAccount
@@ -245,3 +246,7 @@ class Ledger:
     is_blackout: bool = False
     is_backing_off: bool = False
     web: WebAccount = field(default_factory=WebAccount)
+    textfile: OutputAccount = field(default_factory=OutputAccount)
+    otlp: OutputAccount = field(default_factory=OutputAccount)
+    counting_since_unix: float = field(default_factory=time.time)
+    """No counter has counted anything before."""

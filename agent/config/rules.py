@@ -1,5 +1,6 @@
 """What must hold between the keys of a configuration, once each can be read."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -10,6 +11,7 @@ from iovigil.agent.config import kinds
 from iovigil.agent.config.document import Section
 from iovigil.agent.config.model import (
     DiskSettings,
+    OtlpSettings,
     PressureSettings,
     ProbeSettings,
     SelectorSettings,
@@ -93,6 +95,25 @@ def refuse_files(written: str, option: str, value: object) -> None:
     """Raise OptionError for a pattern that is the contents of a file, which may be on a disk that hangs."""
     if option == "buffer_pattern" and "'" in str(value):
         raise OptionError(written, 'takes no file in a probe: give the bytes, as "text" or 0xhex')
+
+
+def check_otlp(otlp: OtlpSettings, agent: Section, section: Section) -> None:
+    """Report what cannot be pushed: what it needs may not be installed."""
+    if not has_module("opentelemetry.exporter.otlp.proto.http.metric_exporter"):
+        agent.refuse("otlp", "needs a package that is not installed: pip install 'iovigil[otlp]'")
+    if otlp.timeout_s > otlp.every_s:
+        section.refuse("timeout", f"is longer than every: {spell_time(round(otlp.every_s * SECOND_US))}")
+    if otlp.key_file and not otlp.cert_file:
+        section.refuse("key_file", "is nothing without cert_file")
+    if otlp.endpoint.startswith("http:") and (otlp.ca_file or otlp.cert_file):
+        section.refuse("endpoint", "is http, where no certificate is of use: https")
+
+
+def has_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def check_disks(disks: Sequence[Located[DiskSettings]]) -> None:

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Final
 
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
-from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, probe, run, scrub, verify, web
+from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, outputs, probe, run, scrub, verify, web
 from iovigil.agent.metrics.family import Family, families_in
 from iovigil.agent.metrics.formats import Format
 from iovigil.agent.metrics.rendering import Rendering, Subject
 from iovigil.agent.metrics.scrape import Scrape
 
-OF_AGENT = (agent_health, web)
+OF_AGENT = (agent_health, web, outputs)
 OF_DISK = (disk,)
 OF_PROBE = (probe, run, io, last_run, verify, scrub)
 GROUPS = (*OF_AGENT, *OF_DISK, *OF_PROBE)
@@ -29,6 +29,7 @@ FORGET_S: Final = 600.0
 def fill_agent(ledger: Ledger, scrape: Scrape) -> None:
     agent_health.fill(scrape, ledger)
     web.fill(scrape, ledger)
+    outputs.fill(scrape, ledger)
 
 
 def fill_disk(entry: DiskEntry, scrape: Scrape) -> None:
