@@ -42,6 +42,7 @@ class State(enum.Enum):
     WAITING = enum.auto()
     READING = enum.auto()
     SERVING = enum.auto()
+    RECEIVING = enum.auto()  # a body, for as long as the gate waits
     SENDING = enum.auto()
 
 
@@ -70,6 +71,13 @@ class Connection(asyncio.Protocol):
 
     def begin_request(self) -> None:
         self._has_served = True
+        self.enter(State.SERVING)
+
+    def begin_body(self) -> None:
+        """Who drips a body is of no use meanwhile, and may have to give way."""
+        self.enter(State.RECEIVING)
+
+    def end_body(self) -> None:
         self.enter(State.SERVING)
 
     def end_request(self) -> None:

@@ -135,7 +135,20 @@ class Gate:
         )
         if reason:
             raise TurnedDown(Refusal.CROSS_SITE, 403, reason)
-        await read_body(request)
+        if request.body_exists:
+            await self._receive(request, connection)
+
+    async def _receive(self, request: web.Request, connection: Connection | None) -> None:
+        """Have the body read. Who waits for one takes nobody's place among those that are served."""
+        self._in_flight -= 1
+        if connection is not None:
+            connection.begin_body()
+        try:
+            await read_body(request)
+        finally:
+            self._in_flight += 1
+            if connection is not None:
+                connection.end_body()
 
     def _demand_certificate(self, request: web.Request, config: WebConfig, connection: Connection | None) -> None:
         under = connection.config if connection is not None else None
@@ -163,8 +176,6 @@ class Gate:
 
 async def read_body(request: web.Request) -> None:
     """Read what there is of a body, which then is at hand: no handler waits for one that comes in drops."""
-    if not request.body_exists:
-        return
     try:
         async with asyncio.timeout(BODY_S):
             await request.read()

@@ -11,15 +11,15 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
-from iovigil.agent import metrics
 from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.web import listen
 from iovigil.agent.web.api import Api
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.connections import KEEPALIVE_S, Connections
-from iovigil.agent.web.encodings import accepts_gzip, compressed, listed
+from iovigil.agent.web.encodings import accepts_gzip, listed
 from iovigil.agent.web.gate import MAX_BODY_BYTES, Gate, text
+from iovigil.agent.web.renderings import Renderings
 from iovigil.agent.web.site import Site
 from iovigil.agent.web.sources import NoMismatches, NoRuns
 from iovigil.agent.web_account import Refusal, WebAccount
@@ -46,6 +46,7 @@ class Server:
         """`reload` returns the problems it found; `last_tick` is on the clock of `time.monotonic`."""
         self._site = site or Site(Api(ledger_of, NoRuns(), NoMismatches()))
         self._ledger_of = ledger_of
+        self._renderings = Renderings(ledger_of)
         self._reload = reload
         self._is_ready = is_ready
         self._last_tick = last_tick
@@ -147,10 +148,10 @@ class Server:
         return app
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = metrics.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
+        is_compressed = accepts_gzip(request)
+        body, content_type = self._renderings.of(listed(request, hdrs.ACCEPT), is_compressed=is_compressed)
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
-        if accepts_gzip(request):
-            body = compressed(body)
+        if is_compressed:
             headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(body=body, headers=headers)
 
