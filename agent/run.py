@@ -140,6 +140,8 @@ class Run:
         self.is_stuck = False
         self.is_trial = False
         """Whether its disk is in quarantine, and this run finds out whether it answers again."""
+        self.was_given_up = False
+        """Whether its supervisor has not waited for its end, and has taken it for what it was."""
         self._was_killed = False
         self._seen_ios = 0
         self._moved_s = -math.inf

@@ -211,6 +211,7 @@ class Supervisor:
         for run in self._running:
             # The agent that comes next must not begin with another child there.
             if hung_s := run.hung_s:
+                run.was_given_up = True
                 self._put_away(run, hung_s)
             run.kill()
         for holder in self._abandoned:
@@ -310,7 +311,8 @@ class Supervisor:
     def _learn(self, run: Run) -> None:
         """Take note of what the end of a run says of its disk."""
         if hung_s := run.hung_s:
-            self._put_away(run, hung_s)
+            if not run.was_given_up:
+                self._put_away(run, hung_s)
         elif run.has_answered:
             self._recover(run)
         else:
@@ -345,10 +347,12 @@ class Supervisor:
     def _see_left_over(self) -> None:
         """Put disks of a former agent's children into quarantine once they are known to hang, not only slow to end."""
         for child in self._abandoned:
-            if isinstance(child, LeftOver) and child.age_s > HANG_S:
-                disk = self.ledger.disks.get(child.entry.disk)
-                if disk is not None and self.ledger.quarantines.on(child.medium) is None:
-                    self._begin_quarantine(disk.place, child.medium, child.entry, child.age_s, {})
+            if not isinstance(child, LeftOver) or child.age_s <= HANG_S:
+                continue
+            disk = self.ledger.disks.get(child.entry.disk)
+            is_there = disk is not None and child.holds(medium_of(disk))  # another one may have taken its place
+            if disk is not None and is_there and self.ledger.quarantines.on(child.medium) is None:
+                self._begin_quarantine(disk.place, child.medium, child.entry, child.age_s, {})
 
     def _see_media(self) -> None:
         """Whether disks that are in quarantine were removed, or others stand in their place."""

@@ -67,6 +67,7 @@ def test_a_child_of_an_agent_that_has_gone_holds_its_disk_until_it_has_gone_too(
     async def scenario() -> None:
         [left] = await leftover.gone(leftover.find(directory, books), 0.2)
         assert left.pid == child.pid
+        first = books.disks["data0"].identity = {"device": "sda", "serial": "A"}
         supervisor.take_over([left])
         disk = books.disks["data0"]
         assert (disk.is_stuck, disk.is_quarantined, disk.held_by) == (True, False, child.pid)
@@ -77,6 +78,13 @@ def test_a_child_of_an_agent_that_has_gone_holds_its_disk_until_it_has_gone_too(
         monkeypatch.setattr(leftover.LeftOver, "age_s", 11.0)
         supervisor.look()
         assert (disk.is_quarantined, disk.quarantines) == (True, 1)
+        disk.identity = {"device": "sdb", "serial": "B"}
+        supervisor.look()
+        supervisor.look()
+        assert (disk.is_stuck, disk.is_quarantined, disk.quarantines) == (False, False, 1), "another disk is there"
+        disk.identity = first
+        supervisor.look()
+        assert (disk.is_stuck, disk.is_quarantined, disk.quarantines) == (True, True, 2)
         child.kill()
         end_s = asyncio.get_running_loop().time() + DEADLINE_S
         while books.workers_abandoned:
