@@ -17,12 +17,13 @@ REMOVE_COMPILED = find engines/ -name '*.so' -delete; rm -f $(patsubst %.pyx,%.c
 SCRIPTS = .ci/run $(wildcard packaging/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types stubs arrows rules build bench clean distclean
+.PHONY: help run test check lint types stubs arrows rules boards build bench clean distclean
 
 help:
 	@echo 'make run     run an agent here: a probe file in .iovigil, metrics on http://127.0.0.1:9942/metrics'
 	@echo 'make test    build, then run every test this machine can run; the others are skipped by name'
-	@echo 'make check   lint, types, stubs (against the compiled modules), arrows (of imports), rules (of Prometheus)'
+	@echo 'make check   lint, types, stubs (against the compiled modules), arrows (of imports), rules (of Prometheus),'
+	@echo '             boards (of Grafana: whether they are what their generator writes)'
 	@echo 'make build   compile what changed'
 	@echo 'make bench   run beside fio, in alternation, and print the ratios'
 	@echo 'make clean   remove what was built; make distclean: also .venv and the probe file in .iovigil'
@@ -35,7 +36,7 @@ run: build
 test: build $(NEEDED_BY_TESTS)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-check: lint types stubs arrows rules
+check: lint types stubs arrows rules boards
 
 lint: $(NEEDED_BY_TESTS)
 	$(BIN)/ruff check .
@@ -59,6 +60,9 @@ arrows: $(NEEDED_BY_TESTS)
 rules: $(NEEDED_BY_TESTS)
 	$(if $(RULES),promtool check rules $(RULES))
 	$(if $(RULE_TESTS),promtool test rules $(RULE_TESTS))
+
+boards: $(NEEDED_BY_TESTS)
+	$(BIN)/python grafana/dashboards/build.py --check
 
 build: $(NEEDED) build/.setup-py-seen
 	@echo '==> compiled modules'

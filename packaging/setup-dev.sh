@@ -104,20 +104,25 @@ print(*wanted, sep="\n")' "$1"
 
 # What Prometheus has, without its packages' services: a test must not leave a daemon on a developer's machine.
 fetch_prometheus() {
-    local folder
-    local -a tools=(promtool prometheus prometheus-node-exporter)
-    command -v "${tools[@]}" >/dev/null && return
-    command -v "${tools[@]/#/$venv/bin/}" >/dev/null && return
+    local folder tool
+    local -a missing=()
+    for tool in promtool prometheus prometheus-node-exporter prometheus-alertmanager amtool; do
+        command -v "$tool" >/dev/null || [[ -x $venv/bin/$tool ]] || missing+=("$tool")
+    done
+    ((${#missing[@]})) || return 0
     folder=$(mktemp -d)
     chmod 755 "$folder"
     # promtool has a package of its own since Debian 13.
     (
         cd "$folder"
-        apt-get download prometheus prometheus-node-exporter
+        apt-get download prometheus prometheus-node-exporter prometheus-alertmanager
         if apt-cache show promtool >/dev/null 2>&1; then apt-get download promtool; fi
         for package in *.deb; do dpkg-deb -x "$package" .; done
     )
-    cp "${tools[@]/#/$folder/usr/bin/}" "$venv/bin/"
+    for tool in "${missing[@]}"; do cp "$folder/usr/bin/$tool" "$venv/bin/"; done
+    # Alertmanager does not start without its templates; tests lay them over /usr/share.
+    mkdir -p "$venv/share/prometheus"
+    cp -r "$folder/usr/share/prometheus/alertmanager" "$venv/share/prometheus/"
     rm -r "$folder"
 }
 
@@ -135,7 +140,7 @@ case $profile in
     test)
         install_system_packages "${test_packages[@]}"
         step "Python packages for tests" "$venv/bin/pip" install --prefer-binary --group dev
-        step "promtool" fetch_prometheus
+        step "promtool, prometheus, node_exporter, alertmanager" fetch_prometheus
         ;;
     *)
         echo "setup-dev.sh: no such profile: $profile (run or test)" >&2

@@ -65,6 +65,12 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_mkfs": (has("mkfs.ext4"), "mkfs.ext4 is not installed"),
     "requires_promtool": (has("promtool"), "promtool is not installed"),
     "requires_prometheus": (has("prometheus"), "prometheus is not installed"),
+    "requires_amtool": (has("amtool"), "amtool is not installed"),
+    "requires_alertmanager": (
+        lambda: is_root() and has("prometheus-alertmanager")(),
+        "needs root and Debian's prometheus-alertmanager",
+    ),
+    "requires_apt": (lambda: is_root() and has("apt-get")() and has("dpkg-deb")(), "needs root and apt"),
     "requires_node_exporter": (has("prometheus-node-exporter"), "prometheus-node-exporter is not installed"),
     "requires_otlp_receiver": (
         prometheus_takes_otlp,

@@ -12,9 +12,9 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
-from iovigil.agent import metrics
 from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
+from iovigil.agent.metrics import Exposition
 from iovigil.agent.web import listen
 from iovigil.agent.web.api import Api
 from iovigil.agent.web.config_file import WebConfigFile
@@ -51,6 +51,7 @@ class Server:
         self._reload = reload
         self._is_ready = is_ready
         self._last_tick = last_tick
+        self.exposition = Exposition()
         self._file = WebConfigFile(lambda: ledger_of().web)
         self._gate = Gate(self._file, lambda: ledger_of().web)
         self._runner: web.AppRunner | None = None
@@ -203,7 +204,7 @@ class Server:
         return app
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = metrics.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
+        body, content_type = self.exposition.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
         if accepts_gzip(request):
             body = compressed(body)

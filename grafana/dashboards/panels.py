@@ -1,7 +1,7 @@
 """Panels as our dashboards want them: with a unit, a description, and links to the runbooks of their alerts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from grafana_foundation_sdk.builders import common as common_builders
@@ -33,6 +33,20 @@ class Text:
     title: str
     description: str
     alerts: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table: a label by its name, or the value of a query under the title that it gets."""
+
+    name: str
+    query: str = ""
+    """The letter of the query whose value this is; none for a label."""
+    unit: str = "string"
+    limits: Sequence[tuple[float, str]] = field(default_factory=list)
+    """Where which colour begins."""
+    url: str = ""
+    """Where a click on a cell leads."""
 
 
 def query(expr: str, legend: str = "") -> prometheus.Dataquery:
@@ -86,22 +100,22 @@ def latencies(text: Text, *queries: prometheus.Dataquery, width: int) -> timeser
     )
 
 
-def number(text: Text, expr: str, *, is_bad_above: float | None = None) -> stat.Panel:
+def number(text: Text, expr: str, *, unit: str = "short", is_bad_above: float | None = None) -> stat.Panel:
     """One number; above the limit, if it has one, it is red."""
     steps = [dashboard.Threshold(value=None, color="blue" if is_bad_above is None else "green")]
     if is_bad_above is not None:
-        # A threshold begins at its own value.
+        # A threshold begins at its own value, and these are counts.
         steps.append(dashboard.Threshold(value=is_bad_above + 1, color="red"))
-    return (
+    panel = (
         placed(stat.Panel(), text, [instant(expr)], STAT_WIDTH, STAT_HEIGHT)
-        .unit("short")
-        .decimals(0)
+        .unit(unit)
         .no_value("none")
         .thresholds(thresholds(*steps))
         .color_mode(common.BigValueColorMode.VALUE)
         .graph_mode(common.BigValueGraphMode.NONE)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     )
+    return panel.decimals(0) if unit == "short" else panel
 
 
 def distribution(text: Text, expr: str) -> heatmap.Panel:
@@ -124,14 +138,16 @@ def distribution(text: Text, expr: str) -> heatmap.Panel:
     )
 
 
-def states(text: Text, expr: str, legend: str, names: dict[str, tuple[str, str]]) -> statetimeline.Panel:
+def states(
+    text: Text, expr: str, legend: str, names: dict[str, tuple[str, str]], width: int = FULL_WIDTH
+) -> statetimeline.Panel:
     """What state each thing was in, and when; `names` gives name and colour of a value."""
     options = {
         value: dashboard.ValueMappingResult(text=name, color=color, index=index)
         for index, (value, (name, color)) in enumerate(names.items())
     }
     return (
-        placed(statetimeline.Panel(), text, [query(expr, legend)], FULL_WIDTH, HEIGHT)
+        placed(statetimeline.Panel(), text, [query(expr, legend)], width, HEIGHT)
         .mappings([dashboard.ValueMap(options=options)])
         .show_value(common.VisibilityMode.NEVER)
         .row_height(0.8)
@@ -139,20 +155,49 @@ def states(text: Text, expr: str, legend: str, names: dict[str, tuple[str, str]]
     )
 
 
-def labels(text: Text, expr: str, columns: Sequence[str]) -> table.Panel:
-    """The labels of an info metric, one row per series."""
-    return (
-        placed(table.Panel(), text, [instant(expr).format(PromQueryFormat.TABLE)], FULL_WIDTH, HEIGHT)
-        .unit("string")
-        .with_transformation(
-            dashboard.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(columns)}})
-        )
-        .with_transformation(
-            dashboard.DataTransformerConfig(
-                id_val="organize", options={"indexByName": {name: index for index, name in enumerate(columns)}}
-            )
+def rows(
+    text: Text, columns: Sequence[Column], *exprs: str, sort_by: str = "", width: int = FULL_WIDTH, height: int = HEIGHT
+) -> table.Panel:
+    """A table with a row for each series; what several expressions say of the same labels stands in one row."""
+    values = {("Value" if len(exprs) == 1 else f"Value #{column.query}"): column for column in columns if column.query}
+    named = {name: column.name for name, column in values.items()}
+    fields = [next((name for name, title in named.items() if title == column.name), column.name) for column in columns]
+    queries = [instant(expr).format(PromQueryFormat.TABLE) for expr in exprs]
+    panel = placed(table.Panel(), text, queries, width, height).unit("string").no_value("none")
+    if len(exprs) > 1:
+        panel.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(
+        dashboard.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": fields}})
+    ).with_transformation(
+        dashboard.DataTransformerConfig(
+            id_val="organize",
+            options={"indexByName": {name: at for at, name in enumerate(fields)}, "renameByName": named},
         )
     )
+    for column in columns:
+        if properties := looks(column):
+            panel.override_by_name(column.name, properties)
+    if sort_by:
+        panel.sort_by([common_builders.TableSortByFieldState().display_name(sort_by).desc(True)])
+    return panel
+
+
+def looks(column: Column) -> list[dashboard.DynamicConfigValue]:
+    """What sets a column apart from the rest of its table."""
+    properties = []
+    if column.query:
+        properties.append(dashboard.DynamicConfigValue(id_val="unit", value=column.unit))
+    if column.limits:
+        steps: list[dict[str, object]] = [{"color": "green", "value": None}]
+        steps += [{"color": color, "value": value} for value, color in column.limits]
+        properties += [
+            dashboard.DynamicConfigValue(id_val="thresholds", value={"mode": "absolute", "steps": steps}),
+            dashboard.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+        ]
+    if column.url:
+        links = [{"title": f"Open this {column.name}", "url": column.url}]
+        properties.append(dashboard.DynamicConfigValue(id_val="links", value=links))
+    return properties
 
 
 def limit(panel: timeseries.Panel, value: float) -> timeseries.Panel:
