@@ -170,6 +170,8 @@ def read_windows(probe: Section) -> tuple[WindowSettings, ...]:
             rules.check_window(windows[-1], section)
     if isinstance(probe.entries["windows"].node, SequenceNode) and not probe.items("windows"):
         probe.refuse("windows", "is an empty list: leave it out where the probe may start at any time")
+    if len(windows) > rules.MOST_WINDOWS:
+        probe.refuse("windows", f"has {len(windows)} of them: at most {rules.MOST_WINDOWS}")
     return tuple(windows)
 
 
@@ -214,6 +216,8 @@ def read_list(section: Section, key: ConfigKey) -> tuple[Any, ...] | None:
             section.report.add(line, f"{section.key(key.name)}[{index}]", str(error))
     if isinstance(section.entries[key.name].node, SequenceNode) and not items:
         section.refuse(key.name, "is an empty list")
+    if len(items) > rules.MOST_DISKS:
+        section.refuse(key.name, f"has {len(items)} values: at most {rules.MOST_DISKS}")
     return tuple(values) if values and len(values) == len(items) else None
 
 

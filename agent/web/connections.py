@@ -46,6 +46,7 @@ class State(enum.Enum):
     WAITING = enum.auto()
     READING = enum.auto()
     SERVING = enum.auto()
+    RECEIVING = enum.auto()  # a body, for as long as the gate waits
     SENDING = enum.auto()
 
 
@@ -83,6 +84,13 @@ class Connection(asyncio.Protocol):
     def begin_request(self, body: StreamReader) -> None:
         self._has_served = True
         self._body = body
+        self.enter(State.SERVING)
+
+    def begin_body(self) -> None:
+        """Who drips a body is of no use meanwhile, and may have to give way."""
+        self.enter(State.RECEIVING)
+
+    def end_body(self) -> None:
         self.enter(State.SERVING)
 
     def end_request(self) -> None:

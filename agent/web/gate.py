@@ -135,7 +135,8 @@ class Gate:
             raise TurnedDown(Refusal.BODY, 413, f"a request's body may have {MAX_BODY_BYTES} bytes")
         if not is_operator:
             await self._demand_proof(request, path, config, connection)
-        await read_body(request)
+        if request.body_exists:
+            await self._receive(request, connection)
 
     async def _demand_proof(
         self, request: web.Request, path: str, config: WebConfig, connection: Connection | None
@@ -148,6 +149,18 @@ class Gate:
         )
         if reason:
             raise TurnedDown(Refusal.CROSS_SITE, 403, reason)
+
+    async def _receive(self, request: web.Request, connection: Connection | None) -> None:
+        """Have the body read. Who waits for one takes nobody's place among those that are served."""
+        self._in_flight -= 1
+        if connection is not None:
+            connection.begin_body()
+        try:
+            await read_body(request)
+        finally:
+            self._in_flight += 1
+            if connection is not None:
+                connection.end_body()
 
     def _demand_certificate(self, request: web.Request, config: WebConfig, connection: Connection | None) -> None:
         under = connection.config if connection is not None else None
@@ -181,8 +194,6 @@ def is_outdated(connection: Connection, config: WebConfig) -> bool:
 
 async def read_body(request: web.Request) -> None:
     """Read what there is of a body, which then is at hand: no handler waits for one that comes in drops."""
-    if not request.body_exists:
-        return
     try:
         async with asyncio.timeout(BODY_S):
             await request.read()

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from iovigil.agent.pauses import LATEST_UNIX
+
 LARGEST_PAGE = 500
 LONGEST_REASON = 200
 
@@ -15,7 +17,7 @@ def told(text: str) -> Meta:
 
 
 Unix = Annotated[float, told("Seconds since 1970.")]
-Instant = Annotated[float, Meta(gt=0, le=1e11)]
+Instant = Annotated[float, Meta(gt=0, le=LATEST_UNIX)]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST_PAGE, description="Most entries to return.")]
 Cursor = Annotated[str, Meta(max_length=300, description="The next_cursor of the page before.")]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]

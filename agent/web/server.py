@@ -16,11 +16,12 @@ from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.metrics import Exposition
 from iovigil.agent.web import listen
+from iovigil.agent.web.answers import Answers
 from iovigil.agent.web.api import Api
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.connections import KEEPALIVE_S, Connections
 from iovigil.agent.web.control_socket import ControlSocket
-from iovigil.agent.web.encodings import accepts_gzip, compressed, listed
+from iovigil.agent.web.encodings import accepts_gzip, listed
 from iovigil.agent.web.gate import MAX_BODY_BYTES, Gate, text
 from iovigil.agent.web.site import Site
 from iovigil.agent.web.sources import NoMismatches, NoRuns
@@ -52,6 +53,7 @@ class Server:
         self._is_ready = is_ready
         self._last_tick = last_tick
         self.exposition = Exposition()
+        self._answers = Answers(ledger_of, self.exposition.render)
         self._file = WebConfigFile(lambda: ledger_of().web)
         self._gate = Gate(self._file, lambda: ledger_of().web)
         self._runner: web.AppRunner | None = None
@@ -204,10 +206,10 @@ class Server:
         return app
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self.exposition.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
+        is_compressed = accepts_gzip(request)
+        body, content_type = self._answers.of(listed(request, hdrs.ACCEPT), is_compressed=is_compressed)
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
-        if accepts_gzip(request):
-            body = compressed(body)
+        if is_compressed:
             headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(body=body, headers=headers)
 
