@@ -108,7 +108,7 @@ class Daemon:
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
-        self._outputs = Outputs(self._shown)
+        self._outputs = Outputs(self._shown, self.server.exposition.render)
         self.is_ready = False
         self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()

@@ -44,6 +44,13 @@ def has_fuse() -> bool:
     return is_root() and Path("/dev/fuse").exists()
 
 
+def prometheus_takes_otlp() -> bool:
+    if shutil.which("prometheus") is None:
+        return False
+    shown = subprocess.run(["prometheus", "--help"], capture_output=True, timeout=30, check=False)
+    return b"otlp-receiver" in shown.stdout + shown.stderr
+
+
 def has(command: str) -> Callable[[], bool]:
     return lambda: shutil.which(command) is not None
 
@@ -65,6 +72,11 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "requires_apt": (lambda: is_root() and has("apt-get")() and has("dpkg-deb")(), "needs root and apt"),
     "requires_node_exporter": (has("prometheus-node-exporter"), "prometheus-node-exporter is not installed"),
+    "requires_otlp_receiver": (
+        prometheus_takes_otlp,
+        "prometheus is not installed, or takes no OTLP: Debian's does not",
+    ),
+    "requires_victoria_metrics": (has("victoria-metrics"), "victoria-metrics is not installed"),
     "requires_openssl": (has("openssl"), "openssl is not installed"),
     "requires_curl": (has("curl"), "curl is not installed"),
     "requires_socket_activate": (has("systemd-socket-activate"), "systemd-socket-activate is not installed"),
