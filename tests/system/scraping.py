@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monitoring
 from processes import free_port, started, wait_until
 
 IOVIGIL = Path(sys.executable).with_name("iovigil")
@@ -71,6 +70,8 @@ def get(url: str) -> bytes:
 @contextlib.contextmanager
 def scraped_agent(directory: Path, disks_and_probes: str) -> Iterator[Stack]:
     """Both, running with all their files under the directory."""
+    import monitoring  # of tests/unit, which programs in the virtual machine have not got
+
     stack = Stack(agent_port=free_port(), prometheus_port=free_port())
     agent_config, prometheus_config = directory / "agent.yml", directory / "prometheus.yml"
     agent_config.write_text(AGENT_CONFIG.format(port=stack.agent_port, directory=directory) + disks_and_probes)

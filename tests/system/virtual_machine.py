@@ -6,6 +6,7 @@ Nothing is emulated faster than software can: a program takes some 20 times as l
 import lzma
 import os
 import platform
+import shlex
 import shutil
 import stat
 import subprocess
@@ -24,7 +25,7 @@ SUITE: Final = "trixie"
 """Whose kernel: in that of Debian 12 scsi_debug can inject less."""
 MODULES: Final = (
     "virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug",
-    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey", "ahci",
+    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey", "dm_delay", "ahci",
 )  # fmt: skip
 MAKING_DEADLINE_S: Final = 150.0
 START_S: Final = 60.0
@@ -47,7 +48,7 @@ START: Final = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs t /run; mount -t debugfs d /sys/kernel/debug
 cd /run
-PYTHONPATH={packages} timeout {deadline_s:.0f} {python} {program} >/mnt/share/output 2>/mnt/share/errors
+PYTHONPATH={packages} timeout {deadline_s:.0f} {python} {program} {arguments} >/mnt/share/output 2>/mnt/share/errors
 echo $? >/mnt/share/status
 dmesg | tail -n 40 >/mnt/share/dmesg
 sync; echo o >/proc/sysrq-trigger; sleep 60
@@ -83,15 +84,20 @@ class VirtualMachine:
         disks: Sequence[Path] = (),
         devices: Sequence[str] = (),
         *,
+        arguments: Sequence[str] = (),
         start: str = "",
     ) -> Ended:
-        """Boot, run a Python program as root, power off.
+        """Boot, run a Python program as root with these arguments, power off.
 
         `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on; `devices` are
         more arguments for qemu; `start` is another script to be the machine's init, which leaves the same files.
         """
         start = start or START.format(
-            packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
+            packages=Path(iovigil.__file__).parent.parent,
+            deadline_s=deadline_s,
+            python=sys.executable,
+            program=program,
+            arguments=shlex.join(arguments),
         )
         (share / "start").write_text(start)
         (share / "start").chmod(0o755)
