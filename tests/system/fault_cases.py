@@ -17,7 +17,7 @@ SOON_S: Final = 20.0
 FLAG_S: Final = 90.0
 """A disk that hangs is flagged."""
 MACHINE_S: Final = 90.0
-"""The same where an interval is 20 s, and a child takes seconds to start."""
+"""The same where an interval is 30 s, and a child takes seconds to start."""
 BACK_S: Final = 90.0
 """A disk that was left alone is tried again: a minute, and the run."""
 
@@ -198,7 +198,7 @@ FAULTS: Final = (
     Fault(
         key="timeout",
         name="a command timeout",
-        made="scsi_debug answers no read; the kernel waits for 1 s, and tries again",
+        made="scsi_debug answers no read; the kernel waits for 1 s, tries again and gives the disk up; `running` to its state",
         engines=("psync", "io_uring"),
         signs=fails("ETIMEDOUT", MACHINE_S),
         clears=works(MACHINE_S),
@@ -224,6 +224,17 @@ FAULTS: Final = (
         clears=(equals("disk_present", 1, MACHINE_S), *works(MACHINE_S)),
         alert="DiskMissing",
         place="machine",
+    ),
+    Fault(
+        key="pulled",
+        name="the same in the middle of a long run",
+        made="SCSI delete during a run of 100 s; the host is scanned for it",
+        engines=("psync", "io_uring"),
+        signs=(grows("run_failures_total", MACHINE_S, reason="gone"), equals("disk_present", 0, MACHINE_S)),
+        clears=(equals("disk_present", 1, MACHINE_S),),
+        alert="DiskMissing",
+        place="machine",
+        load="long",
     ),
     Fault(
         key="suspended",

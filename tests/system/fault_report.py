@@ -4,7 +4,6 @@
 """
 
 import concurrent.futures
-import json
 import math
 import re
 import statistics
@@ -18,6 +17,7 @@ import fault_benches
 import fault_watch
 import reliability_page
 import virtual_machine
+from fault_alerts import Witness
 from fault_cases import CASES, FAULTS, Case, Place, engines_by_fault
 from fault_signs import Sign
 from fault_watch import Beside, Report, Seen
@@ -47,7 +47,7 @@ def tried_in_the_machine(share: Path, cases: Sequence[Case]) -> Report:
     machine = virtual_machine.virtual_machine()
     ended = machine.run(PROGRAM, share, PROGRAM_S, arguments=[case.disk for case in cases])
     assert ended.status == 0, f"{ended.errors}\n{ended.dmesg}"
-    return Report.from_json(json.loads(ended.output))
+    return Report.from_json(ended.output)
 
 
 def tried(cases: Sequence[Case]) -> Tried:
@@ -70,6 +70,16 @@ def tried(cases: Sequence[Case]) -> Tried:
             except virtual_machine.CannotMake as reason:
                 found["machine"] = reason
     return found
+
+
+def witnesses(found: Tried) -> list[Witness]:
+    """Of each case that was seen, what raises its alert."""
+    seen = {disk: each for report in found.values() if isinstance(report, Report) for disk, each in report.seen.items()}
+    return [
+        Witness(case.disk, case.fault.alert, seen[case.disk].good, seen[case.disk].bad)
+        for case in CASES
+        if case.disk in seen
+    ]
 
 
 def render(seen: Mapping[str, Seen]) -> str:

@@ -9,16 +9,20 @@ import socket
 import statistics
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 from agent_process import RunningAgent, running_agent
 from fault_benches import Bench, MakesBench
 from fault_cases import EVERY_S, RUNTIME_MS, Case, Fault
 from fault_signs import Samples, Sign
+from processes import wait_until
+from scraping import get
 
 from iovigil.agent import schedule
 from iovigil.agent.host import host_id
@@ -43,8 +47,19 @@ class Pace:
     healthy_every_s: float = 2.0
     every_s: float = EVERY_S
     scrape_every_s: float = 0.5
+    scrape_deadline_s: float = 5.0
+    least_s: float = 8.0
+    """For which a fault is left: both its disk and the healthy one are to be read meanwhile."""
     start_s: float = 30.0
     """Until the agent answers, and again until all its disks have been read."""
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """What the agent said at a moment."""
+
+    text: str = ""
+    at_unix: float = 0.0
 
 
 @dataclass
@@ -53,8 +68,10 @@ class Seen:
 
     signs: dict[str, float] = field(default_factory=dict)
     clears: dict[str, float] = field(default_factory=dict)
-    scrapes: dict[str, str] = field(default_factory=dict)
-    """Expositions: `good`, just before the fault, and `bad`, just before the repair."""
+    good: Scrape = Scrape()
+    """Just before the fault."""
+    bad: Scrape = Scrape()
+    """Just before the repair."""
 
 
 @dataclass
@@ -129,9 +146,9 @@ class Watchdog:
 class Trial:
     """One fault on its way: its disks are waited for, broken, mended."""
 
-    def __init__(self, fault: Fault, bench: Bench, start_s: float) -> None:
+    def __init__(self, fault: Fault, bench: Bench, pace: Pace) -> None:
         self.fault = fault
-        self._start_s = start_s
+        self._pace = pace
         self.bench = bench
         self.seen = {Case(fault, engine): Seen() for engine in bench.targets}
         self.is_broken = False
@@ -145,10 +162,9 @@ class Trial:
         if self.is_over:
             return
         if self._before is None:
-            if (
-                all(now.value("ios_total", disk=case.disk) for case in self.seen)
-                or at_s - self._since_s > self._start_s
-            ):
+            begun = "ios_total" if self.fault.load == "long" else "last_run_success"
+            is_begun = all(now.value(begun, disk=case.disk) for case in self.seen)
+            if is_begun or at_s - self._since_s > self._pace.start_s:
                 self._break(now)
             return
         signs = self.fault.clears if self._is_mended else self.fault.signs
@@ -157,12 +173,13 @@ class Trial:
             for sign in signs:
                 if str(sign) not in noted and sign.is_seen(case.disk, now, self._before):
                     noted[str(sign)] = at_s - self._since_s
-        if self._is_complete(signs) or at_s - self._since_s > longest_s(signs):
+        passed_s = at_s - self._since_s
+        if self._is_complete(signs) or passed_s > longest_s(signs):
             if self._is_mended:
                 self.is_over = True
-            else:
+            elif passed_s > self._pace.least_s:
                 for seen in self.seen.values():
-                    seen.scrapes["bad"] = now.text
+                    seen.bad = Scrape(now.text, time.time())
                 self.mend(now)
 
     def _is_complete(self, signs: Sequence[Sign]) -> bool:
@@ -174,7 +191,7 @@ class Trial:
 
     def _break(self, now: Samples) -> None:
         for seen in self.seen.values():
-            seen.scrapes["good"] = now.text
+            seen.good = Scrape(now.text, time.time())
         self._before = now
         self.is_broken = True
         self.bench.breaks()
@@ -190,13 +207,24 @@ class Trial:
         self._since_s = time.monotonic()
 
 
+def is_ready(agent: RunningAgent) -> bool:
+    try:
+        get(f"{agent.url}/-/ready")
+    except urllib.error.HTTPError:
+        return False
+    return True
+
+
 def run_now(agent: RunningAgent, disk: str) -> None:
     """Start the probe of the disk, whose turn is far away."""
     order = json.dumps({"disk": disk, "probe": disk}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{agent.url}/api/v1/run", order, headers)
-    with urllib.request.urlopen(request, timeout=CLOSE_S):
-        pass
+    try:
+        with urllib.request.urlopen(request, timeout=CLOSE_S):
+            pass
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{order!r}: {error.read().decode()}") from None
 
 
 def longest_s(signs: Sequence[Sign]) -> float:
@@ -246,17 +274,12 @@ class Report:
     beside: Beside
     log: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "seen": {disk: vars(seen) for disk, seen in self.seen.items()},
-            "beside": vars(self.beside),
-            "log": self.log,
-        }
+    def to_json(self) -> str:
+        return msgspec.json.encode(self).decode()
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> "Report":
-        seen = {disk: Seen(**each) for disk, each in found["seen"].items()}
-        return cls(seen, Beside(**found["beside"]), found["log"])
+    def from_json(cls, text: str) -> "Report":
+        return msgspec.json.decode(text, type=cls)
 
 
 def watch(
@@ -276,17 +299,18 @@ def watch(
                 directory, configuration(benches, healthy, pace), through=watchdog.through, start_s=pace.start_s
             )
         )
+        wait_until(lambda: is_ready(agent), "the agent is ready", pace.start_s)
         for fault, bench in benches.items():
             if fault.load == "long":
                 for engine in bench.targets:
                     run_now(agent, Case(fault, engine).disk)
-        trials = [Trial(fault, bench, pace.start_s) for fault, bench in benches.items()]
+        trials = [Trial(fault, bench, pace) for fault, bench in benches.items()]
         for trial in trials:
             stack.callback(trial.mend)
         now = Samples("")
         while not all(trial.is_over for trial in trials):
             begun_s = time.monotonic()
-            text = agent.scrape()
+            text = get(f"{agent.url}/metrics", pace.scrape_deadline_s).decode()
             at_s = time.monotonic()
             beside.scrapes_s.append(at_s - begun_s)
             now = Samples(text)

@@ -5,13 +5,13 @@ Its arguments are the disks of the cases to try.
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +23,9 @@ from fault_benches import Bench, MakesBench, raw
 from fault_cases import CASES, engines_by_fault
 from fault_watch import Pace, all_benches, watch
 
-PACE: Final = Pace(healthy_every_s=10, every_s=20, scrape_every_s=1.0, start_s=90.0)
+PACE: Final = Pace(
+    healthy_every_s=10, every_s=30, scrape_every_s=1.0, scrape_deadline_s=30.0, least_s=35.0, start_s=90.0
+)
 SCSI_DEBUG: Final = Path("/sys/bus/pseudo/drivers/scsi_debug")
 READ_10: Final = "0x28"
 TIMES_OUT, FAILS = 0, 2
@@ -32,6 +34,7 @@ MEDIUM_ERROR: Final = f"{FAILS} {FOR_EVER} {READ_10} 0 0 0x2 0x3 0x11 0x0"
 DELAY_MS: Final = 200
 QUICK_TIMEOUT_S: Final = 1
 DEADLINE_S: Final = 30.0
+GO_ON_S: Final = 60
 LINKS: Final = Path("/dev/test")
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -66,10 +69,16 @@ class ScsiDisk:
         (Path("/sys/class/block") / self.name / "device/timeout").write_text(str(time_s))
 
     def go_on(self) -> None:
-        """Be used again, should the kernel have given the disk up."""
-        state = Path("/sys/class/block") / self.name / "device/state"
-        if state.read_text().strip() != "running":
-            state.write_text("running")
+        """Have the disk used again for a while whenever the kernel gives it up, which it may be about to do."""
+
+        def watch() -> None:
+            state = Path("/sys/class/block") / self.name / "device/state"
+            for _ in range(GO_ON_S):
+                if state.read_text().strip() == "offline":
+                    state.write_text("running")
+                time.sleep(1.0)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def delete(self) -> None:
         (Path("/sys/class/block") / self.name / "device/delete").write_text("1")
@@ -182,6 +191,7 @@ BENCHES: Final[dict[str, MakesBench]] = {
         place, engines, f"{TIMES_OUT} {FOR_EVER} {READ_10}", f"- {TIMES_OUT} {READ_10}"
     ),
     "deleted": deleted,
+    "pulled": deleted,
     "suspended": lambda place, engines: mapped(place, engines, suspend, resume),
     "dm-delay": lambda place, engines: mapped(
         place,
@@ -210,7 +220,7 @@ def main() -> None:
         os.environ["RUNTIME_DIRECTORY"] = name
         with all_benches(directory, engines, BENCHES) as benches:
             report = watch(directory, benches, f"device: {ScsiDisk().device}", PACE)
-    json.dump(report.to_json(), sys.stdout)
+    print(report.to_json())
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ class Stack:
         return wait_until(lambda: self.query(expr), f"a result of {expr}", DATA_DEADLINE_S)
 
 
-def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=HTTP_DEADLINE_S) as response:
+def get(url: str, deadline_s: float = HTTP_DEADLINE_S) -> bytes:
+    with urllib.request.urlopen(url, timeout=deadline_s) as response:
         return bytes(response.read())
 
 

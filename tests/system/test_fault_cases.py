@@ -1,10 +1,12 @@
 """Every fault of the table is seen in the metrics in time, its repair too, and nothing else suffers meanwhile."""
 
 import statistics
+from pathlib import Path
 
 import fault_report
 import pytest
 import reliability_page
+from fault_alerts import complaints
 from fault_cases import CASES, Case, Place
 from fault_report import PAGE, render, without_times
 from fault_signs import Sign
@@ -98,7 +100,14 @@ def test_a_scrape_takes_no_longer(tried: fault_report.Tried) -> None:
     """Here alone: in the virtual machine everything takes ten times as long."""
     scrapes_s = report_of(tried, "here").beside.scrapes_s
     assert statistics.quantiles(scrapes_s, n=20)[-1] < SCRAPE_S
-    assert max(scrapes_s) < 5 * SCRAPE_S, "the machine may do something else for a moment"
+    assert max(scrapes_s) < 10 * SCRAPE_S, "the machine may do something else for a moment"
+
+
+@pytest.mark.requires_promtool
+def test_what_was_seen_raises_the_alert_of_the_table(tried: fault_report.Tried, tmp_path: Path) -> None:
+    witnesses = fault_report.witnesses(tried)
+    assert witnesses
+    assert complaints(witnesses, tmp_path) == ""
 
 
 def test_the_table_is_that_of_the_cases() -> None:
