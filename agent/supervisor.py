@@ -343,13 +343,21 @@ class Supervisor:
             self._count()
 
     def _see_media(self) -> None:
-        """Whether another disk stands where one is in quarantine."""
-        if not self.ledger.quarantines:
+        """Whether disks that are in quarantine were removed, or others stand in their place."""
+        quarantines = self.ledger.quarantines
+        if not quarantines:
             return
         for disk in self.ledger.disks.values():
-            if disk.is_present and self.ledger.quarantines.see(disk.place, medium_of(disk), now_s()) is not None:
-                text = "disk %s is another one now: the quarantine of the one before is over"
-                log.warning(text, disk.name, extra={**fields(disk=disk.name), "MESSAGE_ID": END_ID})
+            medium = medium_of(disk)
+            if disk.is_present:
+                is_over, why = quarantines.see(disk.place, medium, now_s()) is not None, "is another one now"
+            else:
+                # With a device go its I/Os; a file system that is not mounted any more may still be there.
+                has_ended = disk.target == "device" and self._holder_of(medium) is None
+                is_over, why = has_ended and quarantines.recover(medium, now_s()) is not None, "was removed"
+            if is_over:
+                extra = {**fields(disk=disk.name), "MESSAGE_ID": END_ID}
+                log.warning("disk %s %s: the quarantine is over", disk.name, why, extra=extra)
 
     def _is_anything_hung(self) -> bool:
         return bool(self._abandoned or self.ledger.quarantines or any(run.is_stuck for run in self._running))
@@ -379,7 +387,8 @@ class Supervisor:
         disk.held_by = holder.pid if holder is not None else 0
         disk.quarantine_end_unix = 0.0
         if case is not None and holder is None:
-            disk.quarantine_end_unix = time.time() + case.end_s - now_s()
+            # In whole seconds: two clocks are never quite the same distance apart.
+            disk.quarantine_end_unix = float(round(time.time() + case.end_s - now_s()))
 
     def _date(self) -> None:
         """Have the I/O for which a disk is in quarantine go on ageing."""

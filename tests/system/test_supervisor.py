@@ -276,7 +276,7 @@ def test_a_run_killed_with_an_io_in_flight_puts_its_disk_into_quarantine(
     assert supervisor.blocker(DiskSettings(name="data1", file="/nowhere/else"), entry) is None
     [line] = [record for record in caplog.records if hasattr(record, "MESSAGE_ID")]
     assert "disk data0: an I/O of latency had not come back after 3" in line.getMessage()
-    assert (line.IOVIGIL_DISK, line.IOVIGIL_PROBE) == ("data0", "latency")
+    assert (line.__dict__["IOVIGIL_DISK"], line.__dict__["IOVIGIL_PROBE"]) == ("data0", "latency")
 
 
 def test_a_run_killed_with_a_young_io_or_none_is_slow_and_does_not_hang(tmp_path: Path) -> None:
@@ -378,6 +378,41 @@ def test_an_abandoned_child_does_not_keep_another_disk_in_its_place_waiting(tmp_
         finally:
             workers[0].let_go()
         await until(lambda: not supervisor.ledger.workers_abandoned)
+
+    in_time(scenario())
+
+
+def test_a_device_that_is_removed_hangs_no_more(tmp_path: Path) -> None:
+    _, entry, supervisor = run_role(tmp_path, HUNG)
+    disk = supervisor.ledger.disks["data0"]
+    for target, is_over in (("file", False), ("device", True)):
+        disk.target, disk.is_present = target, False
+        supervisor.look()
+        assert disk.is_stuck is disk.is_quarantined is not is_over
+    assert entry.oldest_inflight_s() == 0
+
+
+def test_a_long_trial_need_not_end_for_the_disk_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iovigil.agent.run.STUCK_S", 0.5)
+    role = tmp_path / "role"
+    role.write_text(textwrap.dedent(HUNG))
+    supervisor = supervisor_for(launcher(tmp_path, f"exec(open({str(role)!r}).read())"))
+    entry = entry_for()
+
+    async def scenario() -> None:
+        await supervisor.run(DISK, entry)
+        end_back_off(supervisor)
+        role.write_text("put('first_io_ns', time.monotonic_ns()); do_io(1)\n" + textwrap.dedent(OBEDIENT))
+        monkeypatch.setattr(entry, "options", JobOptions(rw="read", size=1 << 20))
+        run = supervisor.start(DISK, entry)
+        await until(lambda: entry.live is not None and entry.live.first_io_ns)
+        supervisor.look()
+        assert supervisor.ledger.quarantines, "not at the first I/O"
+        await asyncio.sleep(0.6)
+        supervisor.look()
+        assert not supervisor.ledger.quarantines
+        supervisor.request_stop({("data0", "latency")})
+        await run
 
     in_time(scenario())
 
