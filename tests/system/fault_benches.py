@@ -1,17 +1,16 @@
 """Disks made to go wrong on this machine, one bench for each fault: loop devices over files and over FUSE."""
 
 import contextlib
-import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import fault_disk
+import throttle
 from loop import MIB, attached, command, mounted
 
-BLKIO: Final = Path("/sys/fs/cgroup/blkio")
 DISK_BYTES: Final = 16 * MIB
 PROBE_FILE_MIB: Final = 4
 DELAY_S: Final = 0.2
@@ -48,16 +47,20 @@ def raw(devices: dict[str, Path]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def throttled(directory: Path, engines: Sequence[str], file: str, limit: int) -> Iterator[Bench]:
-    """Disks that everybody on this machine, whatever his cgroup, gets so little of."""
+def slowed(directory: Path, engines: Sequence[str], most: int, of: str) -> Iterator[Bench]:
+    with loops(directory, engines) as devices, contextlib.ExitStack() as stack:
+        throttles = [stack.enter_context(throttle.throttled(device, most, of)) for device in devices.values()]
+        yield Bench(raw(devices), every(each.shut for each in throttles), every(each.open for each in throttles))
 
-    def allow(most: int) -> None:
-        for device in devices.values():
-            number = device.stat().st_rdev
-            (BLKIO / file).write_text(f"{os.major(number)}:{os.minor(number)} {most}")
 
-    with loops(directory, engines) as devices, undone(lambda: allow(0)):
-        yield Bench(raw(devices), lambda: allow(limit), lambda: allow(0))
+def every(acts: Iterable[Callable[[], object]]) -> Callable[[], None]:
+    known = list(acts)
+
+    def act() -> None:
+        for each in known:
+            each()
+
+    return act
 
 
 @contextlib.contextmanager
@@ -139,8 +142,8 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
 
 
 BENCHES: Final[dict[str, MakesBench]] = {
-    "throttled": lambda place, engines: throttled(place, engines, "blkio.throttle.read_iops_device", FEW_IOPS),
-    "trickle": lambda place, engines: throttled(place, engines, "blkio.throttle.read_bps_device", 1),
+    "throttled": lambda place, engines: slowed(place, engines, FEW_IOPS, throttle.IOS),
+    "trickle": lambda place, engines: slowed(place, engines, 1, throttle.BYTES),
     "delayed": lambda place, engines: ruled(place, engines, lambda disk: disk.delay(DELAY_S)),
     "eio": lambda place, engines: ruled(place, engines, lambda disk: disk.fail_reads()),
     "unanswered": lambda place, engines: ruled(place, engines, lambda disk: disk.hang(operation="read")),

@@ -198,7 +198,7 @@ FAULTS: Final = (
     Fault(
         key="timeout",
         name="a command timeout",
-        made="scsi_debug answers no read; the kernel waits for 1 s, tries again and gives the disk up; `running` to its state",
+        made="scsi_debug answers no read; the kernel waits for 1 s, and gives the disk up; then `running` to its state",
         engines=("psync", "io_uring"),
         signs=fails("ETIMEDOUT", MACHINE_S),
         clears=works(MACHINE_S),
