@@ -15,7 +15,7 @@ from fault_signs import Samples
 from fault_watch import HEALTHY, Scrape
 
 DEADLINE_S: Final = 60.0
-MISSING: Final = "_"
+MISSING, GONE = "_", "stale"
 JOB: Final = "disks"
 TIMESTAMP: Final = "_timestamp_seconds"
 
@@ -128,8 +128,8 @@ def series_of(scrape: Scrape, disk: str) -> Mapping[Series, float]:
 
 
 def stretch(value: float | None, steps: int) -> str:
-    """That many samples of this value, in promtool's words; of None there are none."""
-    return f"{MISSING}x{steps}" if value is None else f"{value!r}x{steps - 1}"
+    """That many samples of this value, in promtool's words; of None there are none, from the first on."""
+    return f"{GONE} {MISSING}x{steps - 1}" if value is None else f"{value!r}x{steps - 1}"
 
 
 def times(before: float | None, after: float | None, witness: Witness, pace: Pace) -> str:

@@ -13,6 +13,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -215,16 +217,18 @@ def is_ready(agent: RunningAgent) -> bool:
     return True
 
 
-def run_now(agent: RunningAgent, disk: str) -> None:
-    """Start the probe of the disk, whose turn is far away."""
+def can_run_now(agent: RunningAgent, disk: str) -> bool:
+    """Start the probe of the disk, whose turn is far away, unless the agent has not found the disk yet."""
     order = json.dumps({"disk": disk, "probe": disk}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{agent.url}/api/v1/run", order, headers)
     try:
         with urllib.request.urlopen(request, timeout=CLOSE_S):
-            pass
+            return True
     except urllib.error.HTTPError as error:
-        raise AssertionError(f"{order!r}: {error.read().decode()}") from None
+        if error.code != HTTPStatus.CONFLICT:
+            raise
+        return False
 
 
 def longest_s(signs: Sequence[Sign]) -> float:
@@ -300,10 +304,9 @@ def watch(
             )
         )
         wait_until(lambda: is_ready(agent), "the agent is ready", pace.start_s)
-        for fault, bench in benches.items():
-            if fault.load == "long":
-                for engine in bench.targets:
-                    run_now(agent, Case(fault, engine).disk)
+        for case in (Case(fault, engine) for fault, bench in benches.items() for engine in bench.targets):
+            if case.fault.load == "long":
+                wait_until(partial(can_run_now, agent, case.disk), f"{case.disk} is there", pace.start_s)
         trials = [Trial(fault, bench, pace) for fault, bench in benches.items()]
         for trial in trials:
             stack.callback(trial.mend)

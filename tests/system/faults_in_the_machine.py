@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from fault_cases import CASES, engines_by_fault
 from fault_watch import Pace, all_benches, watch
 
 PACE: Final = Pace(
-    healthy_every_s=10, every_s=30, scrape_every_s=1.0, scrape_deadline_s=30.0, least_s=35.0, start_s=90.0
+    healthy_every_s=10, every_s=45, scrape_every_s=3.0, scrape_deadline_s=30.0, least_s=50.0, start_s=90.0
 )
 SCSI_DEBUG: Final = Path("/sys/bus/pseudo/drivers/scsi_debug")
 READ_10: Final = "0x28"
@@ -34,7 +33,7 @@ MEDIUM_ERROR: Final = f"{FAILS} {FOR_EVER} {READ_10} 0 0 0x2 0x3 0x11 0x0"
 DELAY_MS: Final = 200
 QUICK_TIMEOUT_S: Final = 1
 DEADLINE_S: Final = 30.0
-GO_ON_S: Final = 60
+MANY: Final = 1000
 LINKS: Final = Path("/dev/test")
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -62,23 +61,18 @@ class ScsiDisk:
 
     def inject(self, rule: str) -> None:
         """Tell the disk of an error to make, or with a `-` of one to make no more."""
-        address = (Path("/sys/class/block") / self.name / "device").resolve().name
-        (Path("/sys/kernel/debug/scsi_debug") / address / "error").write_text(rule)
+        (Path("/sys/kernel/debug/scsi_debug") / self._address / "error").write_text(rule)
+
+    @property
+    def _address(self) -> str:
+        return (Path("/sys/class/block") / self.name / "device").resolve().name
 
     def time_out_after(self, time_s: int) -> None:
         (Path("/sys/class/block") / self.name / "device/timeout").write_text(str(time_s))
 
-    def go_on(self) -> None:
-        """Have the disk used again for a while whenever the kernel gives it up, which it may be about to do."""
-
-        def watch() -> None:
-            state = Path("/sys/class/block") / self.name / "device/state"
-            for _ in range(GO_ON_S):
-                if state.read_text().strip() == "offline":
-                    state.write_text("running")
-                time.sleep(1.0)
-
-        threading.Thread(target=watch, daemon=True).start()
+    def never_give_up(self) -> None:
+        """Have the kernel use the disk however many of its commands time out."""
+        (Path("/sys/class/scsi_disk") / self._address / "max_medium_access_timeouts").write_text(str(MANY))
 
     def delete(self) -> None:
         (Path("/sys/class/block") / self.name / "device/delete").write_text("1")
@@ -114,8 +108,9 @@ def injected(
     directory: Path, engines: Sequence[str], rule: str, undoing: str, timeout_s: int | None = None
 ) -> Iterator[Bench]:
     disks = {engine: ScsiDisk() for engine in engines}
-    if timeout_s is not None:
-        for disk in disks.values():
+    for disk in disks.values():
+        disk.never_give_up()
+        if timeout_s is not None:
             disk.time_out_after(timeout_s)
 
     def breaks() -> None:
@@ -125,7 +120,6 @@ def injected(
     def mends() -> None:
         for disk in disks.values():
             disk.inject(undoing)
-            disk.go_on()
 
     yield Bench(raw({engine: link(directory, engine, disk.device) for engine, disk in disks.items()}), breaks, mends)
 
@@ -135,17 +129,17 @@ def deleted(directory: Path, engines: Sequence[str]) -> Iterator[Bench]:
     disks = {engine: ScsiDisk() for engine in engines}
 
     def delete() -> None:
-        for disk in disks.values():
+        for disk, place in zip(disks.values(), links.values(), strict=True):
             disk.delete()
+            place.unlink()  # the next disk may get its name
 
     def bring_back() -> None:
         for engine, disk in disks.items():
             disk.come_back()
             link(directory, engine, disk.device)
 
-    yield Bench(
-        raw({engine: link(directory, engine, disk.device) for engine, disk in disks.items()}), delete, bring_back
-    )
+    links = {engine: link(directory, engine, disk.device) for engine, disk in disks.items()}
+    yield Bench(raw(links), delete, bring_back)
 
 
 @contextlib.contextmanager

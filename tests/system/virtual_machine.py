@@ -86,11 +86,13 @@ class VirtualMachine:
         *,
         arguments: Sequence[str] = (),
         start: str = "",
+        kernel_parameters: str = "",
     ) -> Ended:
         """Boot, run a Python program as root with these arguments, power off.
 
         `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on; `devices` are
-        more arguments for qemu; `start` is another script to be the machine's init, which leaves the same files.
+        more arguments for qemu; `kernel_parameters` come after those that every machine has; `start` is another script
+        to be the machine's init, which leaves the same files.
         """
         start = start or START.format(
             packages=Path(iovigil.__file__).parent.parent,
@@ -104,7 +106,7 @@ class VirtualMachine:
         console = share / "console"
         with console.open("wb") as output:
             subprocess.run(
-                [*self.command(share, disks), *devices],
+                [*self.command(share, disks, kernel_parameters), *devices],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -117,14 +119,14 @@ class VirtualMachine:
         texts = {name: file.read_text(errors="replace") for name, file in files.items()}
         return Ended(int(texts["status"]), texts["output"], texts["errors"], texts["dmesg"])
 
-    def command(self, share: Path, disks: Sequence[Path]) -> list[str]:
+    def command(self, share: Path, disks: Sequence[Path], kernel_parameters: str = "") -> list[str]:
         nine_p = "local,security_model=none,multidevs=remap"
         return [
             "qemu-system-x86_64",
             *("-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"),
             *("-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"),
             *("-kernel", str(self.kernel), "-initrd", str(self.initrd)),
-            *("-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable"),
+            *("-append", f"console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable {kernel_parameters}"),
             *("-virtfs", f"{nine_p},path=/,mount_tag=root,readonly=on"),
             *("-virtfs", f"{nine_p},path={share},mount_tag=share"),
             *(word for disk in disks for word in ("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe")),
