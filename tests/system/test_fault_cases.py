@@ -1,5 +1,6 @@
 """Every fault of the table is seen in the metrics in time, its repair too, and nothing else suffers meanwhile."""
 
+import faulthandler
 import statistics
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def tried(request: pytest.FixtureRequest) -> fault_report.Tried:
         and "case" in item.callspec.params
         and not any(mark.name == "skip" for mark in item.iter_markers())
     }
+    # Longer than any one test may take, and it ends by itself.
+    faulthandler.dump_traceback_later(fault_report.MOST_S, exit=True)
     return fault_report.tried([case for case in CASES if case in chosen])
 
 
