@@ -51,6 +51,11 @@ def prometheus_takes_otlp() -> bool:
     return b"otlp-receiver" in shown.stdout + shown.stderr
 
 
+def has_blkio_throttling() -> bool:
+    """Of the first version of control groups: there the root's own limits are everybody's."""
+    return is_root() and Path("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device").exists()
+
+
 def has(command: str) -> Callable[[], bool]:
     return lambda: shutil.which(command) is not None
 
@@ -61,6 +66,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_loop": (has_loop_devices, "needs root and loop devices"),
     "requires_zram": (has_zram, "needs root and zram"),
     "requires_fuse": (has_fuse, "needs root and /dev/fuse"),
+    "requires_blkio": (has_blkio_throttling, "needs root and the blkio controller of cgroup version 1"),
     "requires_fio": (has("fio"), "fio is not installed"),
     "requires_mkfs": (has("mkfs.ext4"), "mkfs.ext4 is not installed"),
     "requires_promtool": (has("promtool"), "promtool is not installed"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from processes import free_port, started, tail, wait_until
+from processes import START_DEADLINE_S, free_port, started, tail, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from scraping import AGENT_CONFIG, IOVIGIL, get
 
@@ -113,6 +113,7 @@ def running_agent(
     port: int | None = None,
     keys: str = "",
     through: Sequence[str | Path] = (),
+    start_s: float = START_DEADLINE_S,
 ) -> Iterator[RunningAgent]:
     """`iovigil agent` under the directory, which leaves no child behind.
 
@@ -121,7 +122,7 @@ def running_agent(
     port = port or free_port()
     config, log = directory / "agent.yml", directory / "agent.log"
     write_config(config, directory, port, f"  {keys}\n{disks_and_probes}" if keys else disks_and_probes)
-    with started([*through, IOVIGIL, "agent", "--config", config], log=log, port=port) as process:
+    with started([*through, IOVIGIL, "agent", "--config", config], log=log, port=port, deadline_s=start_s) as process:
         agent = RunningAgent(process, port, config, log)
         yield agent
         children = children_of(process.pid)
