@@ -312,6 +312,15 @@ def test_a_probe_that_is_prepared_when_its_run_ends_costs_the_scrape_nothing(mon
     assert rendered == anew(TEXT, ledger)
 
 
+def test_the_first_scrape_of_a_prometheus_finds_all_of_it_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, kept = new_ledger(), Exposition()
+    kept.begin(ledger)
+    with monkeypatch.context() as broken:
+        broken.setattr("iovigil.agent.metrics.run.fill", lambda *_: 1 / 0)
+        rendered, content_type = kept.render(ledger, FORMATS[OPENMETRICS])
+    assert (rendered, content_type) == (anew(OPENMETRICS, ledger), OPENMETRICS_TYPE)
+
+
 def test_nothing_is_prepared_that_nobody_asks_for() -> None:
     ledger, kept = new_ledger(), Exposition()
     kept.prepare(ledger, ledger.probes["a", "latency"])
