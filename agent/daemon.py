@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from iovigil.agent import aside, books, dumps, history, schedule
+from iovigil.agent import aside, books, dumps, history, leftover, schedule
 from iovigil.agent.archive import Archive
 from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, Problem
@@ -23,7 +23,7 @@ from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
-from iovigil.agent.ledger import DiskEntry, Ledger, RunResult
+from iovigil.agent.ledger import DiskEntry, Failure, Ledger, RunResult
 from iovigil.agent.notify import Notifier
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
@@ -41,7 +41,10 @@ from iovigil.agent.worker import LAUNCHER
 log = logging.getLogger(__name__)
 
 LOAD_S: Final = 10.0
+LEFT_OVER_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 10.0
+LOOK_GAP_S: Final = 1.0
+"""However many runs fail: the least time between two looks, and what the kernel takes to remove a device."""
 SURVEY_INTERVAL_S: Final = 60.0
 """What hot-plug events do not tell of is seen as late as this."""
 SETTLE_S: Final = 0.5
@@ -111,6 +114,7 @@ class Daemon:
         self._last_tick_s = time.monotonic()
         self._must_stop = False
         self._wake = asyncio.Event()
+        self._look_now = asyncio.Event()
 
     def _site(self) -> Site:
         path, beside = self._archive.path, Aside()
@@ -148,6 +152,7 @@ class Daemon:
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
             await self._succession.begin(self.ledger)
+            await self._leave_alone()
             self.server.exposition.begin(self.ledger)
             # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
             await self._serve()
@@ -179,11 +184,22 @@ class Daemon:
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
 
+    async def _leave_alone(self) -> None:
+        """Find the disks that children of the agent before still wait for."""
+        try:
+            left = await aside.call(lambda: self._succession.children_left(self.ledger), LOAD_S)
+        except (OSError, TimeoutError) as error:
+            log.warning("children of an agent before cannot be looked for: %s", error)
+            return
+        self.supervisor.take_over(await leftover.gone(left, LEFT_OVER_S))
+
     def _shown(self) -> Ledger:
         self._succession.keep(self.ledger)
         return self.ledger
 
     def _book(self, run: Run, result: RunResult) -> None:
+        if result.failure in (Failure.GONE, Failure.IO_ERROR):
+            self._look_now.set()  # the disk may be there no more
         try:
             self._succession.book(self.ledger, run, result)
             self.server.exposition.prepare(self.ledger, run.entry)
@@ -320,7 +336,11 @@ class Daemon:
 
     async def _look_again(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL_S):
+                    await self._look_now.wait()
+            await asyncio.sleep(LOOK_GAP_S)
+            self._look_now.clear()
             try:
                 await self._presence.refresh(self._all_disks())
             except Exception:  # the outermost loop of this task; the probes go on without it
@@ -381,6 +401,8 @@ class Daemon:
             parts.append(f"absent: {absent}")
         if stuck := sum(disk.is_stuck for disk in disks):
             parts.append(f"stuck: {stuck}")
+        if quarantined := sum(disk.is_quarantined for disk in disks):
+            parts.append(f"in quarantine: {quarantined}")
         if self.ledger.is_blackout:
             parts.append("blackout")
         if self.ledger.is_backing_off:

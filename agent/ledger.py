@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from iovigil.agent.config import ScrubSettings
+from iovigil.agent.quarantine import Quarantines
 from iovigil.agent.start_delay import StartDelays
 from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
@@ -24,6 +25,7 @@ class Failure(enum.StrEnum):
     CRASH = "crash"
     REFUSED = "refused"
     SETUP = "setup"
+    GONE = "gone"  # the device was removed, or the server of a file system has died, while it was open
 
 
 class Skip(enum.StrEnum):
@@ -36,6 +38,7 @@ class Skip(enum.StrEnum):
     PAUSED = "paused"  # somebody paused it
     BLACKOUT = "blackout"  # the blackout file was there
     STUCK = "stuck"  # an abandoned child still holds the disk
+    QUARANTINED = "quarantined"  # its I/O did not come back, and it is not yet to be tried again
     ABSENT = "absent"  # the disk is not there
     STANDBY = "standby"  # the disk is asleep, and is not to be woken
     MISSED = "missed"  # the agent or the machine slept through it
@@ -129,6 +132,8 @@ class ProbeEntry:
     """Written, and never read back."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
+    hung_since_s: float | None = None
+    """When the I/O began for which the disk is in quarantine, on CLOCK_BOOTTIME; None when there is none."""
 
     def skip(self, reason: Skip, now_unix: float, times: int = 1) -> None:
         """Book planned starts that did not take place."""
@@ -171,12 +176,17 @@ class ProbeEntry:
         return view
 
     def state(self) -> tuple[object, ...] | None:
-        """All of it, by value, to be compared; None while there is a page that a child may write to at any time."""
-        return None if self.live is not None or self.stuck is not None else by_value(PROBE_FIELDS(self))
+        """All of it, by value, to be compared; None while something goes on by itself: a child's page, an age."""
+        if self.live is not None or self.stuck is not None or self.hung_since_s is not None:
+            return None
+        return by_value(PROBE_FIELDS(self))
 
     def oldest_inflight_s(self) -> float:
         pages = [page for page in (self.live, self.stuck) if page is not None]
-        return max((page.oldest_inflight_ns() for page in pages), default=0) / 1e9
+        outstanding_s = max((page.oldest_inflight_ns() for page in pages), default=0) / 1e9
+        if self.hung_since_s is None:
+            return outstanding_s
+        return max(outstanding_s, time.clock_gettime(time.CLOCK_BOOTTIME) - self.hung_since_s)
 
 
 @dataclass(kw_only=True)
@@ -192,6 +202,14 @@ class DiskEntry:
     """What tells a selected device from any other, by whatever path; empty where the path does."""
     is_present: bool = False
     is_stuck: bool = False
+    """Whether it does not answer, as far as is known."""
+    held_by: int = 0
+    """The pid of an abandoned child that still waits for it; 0 when there is none."""
+    is_quarantined: bool = False
+    quarantines: int = 0
+    """How often it was put into quarantine."""
+    quarantine_end_unix: float = 0.0
+    """When it is tried again; 0 without a quarantine, and while an abandoned child is still there."""
     identity: dict[str, str] = field(default_factory=dict)
     """Labels of disk_info, as disks/identity has them."""
 
@@ -225,6 +243,7 @@ class Ledger:
     workers_running: int = 0
     workers_abandoned: int = 0
     start_delays: StartDelays = field(default_factory=StartDelays)
+    quarantines: Quarantines = field(default_factory=Quarantines)
     is_blackout: bool = False
     is_backing_off: bool = False
     web: WebAccount = field(default_factory=WebAccount)

@@ -112,10 +112,10 @@ OPERATIONS: Final = (
         method="POST",
         path=f"{ROOT}/resume",
         id="resume",
-        summary="Undo a pause.",
+        summary="Undo a pause, and have a disk in quarantine tried at once.",
         answer=resources.Pauses,
         body=resources.ResumeOrder,
-        problems=REFUSALS,
+        problems=(*REFUSALS, HTTPStatus.CONFLICT),
     ),
     Operation(
         method="POST",
@@ -278,8 +278,12 @@ class Api:
 
     async def _resume(self, request: web.Request) -> web.Response:
         control, order = self._allowed(), await read_order(request, resources.ResumeOrder)
-        with self._said():
-            control.resume(order.disk, order.probe)
+        try:
+            with self._said():
+                control.resume(order.disk, order.probe)
+        except Busy as busy:
+            detail = f"{order.disk} cannot be released now: {why(busy)}"
+            raise ProblemError(HTTPStatus.CONFLICT, detail, reason=busy.skip.value) from None
         return answer(request, resources.Pauses(pauses=self.standing().pauses()))
 
     async def _run_now(self, request: web.Request) -> web.Response:
@@ -289,7 +293,7 @@ class Api:
             with self._said():
                 control.run_now(order.disk, order.probe)
         except Busy as busy:
-            detail = f"{order.probe} cannot start on {order.disk} now ({busy.skip.value}): try again later"
+            detail = f"{order.probe} cannot start on {order.disk} now ({busy.skip.value}): {why(busy)}"
             raise ProblemError(HTTPStatus.CONFLICT, detail, reason=busy.skip.value) from None
         return answer(request, resources.Started(disk=order.disk, probe=order.probe), HTTPStatus.ACCEPTED)
 
@@ -374,6 +378,11 @@ def read_query(request: web.Request, of: type[S]) -> S:
         return msgspec.convert(given, of, strict=False)
     except msgspec.ValidationError as error:
         raise misfit(error, given, of) from None
+
+
+def why(busy: Busy) -> str:
+    """In words, where it has any beside its reason."""
+    return str(busy) if str(busy) != busy.skip.value else "try again later"
 
 
 async def read_order(request: web.Request, of: type[S]) -> S:

@@ -84,7 +84,10 @@ class Disk(Base):
     target: Annotated[str, told("What jobs on it open: file or device.")]
     path: str
     is_present: bool
-    is_stuck: bool
+    is_stuck: Annotated[bool, told("Whether it does not answer, as far as is known.")]
+    held_by: Annotated[int | None, told("The child that waits for it and does not end, by its process id.")]
+    is_quarantined: Annotated[bool, told("Whether an I/O did not come back: nothing starts but a trial now and then.")]
+    quarantine_end_unix: Annotated[float | None, told("When it is tried again; null while a child still holds it.")]
     identity: Annotated[dict[str, str], told("device, model, serial, wwn and so on, as far as they are known.")]
     probes: list[Probe]
 
