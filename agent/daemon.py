@@ -156,6 +156,7 @@ class Daemon:
             self._corruption.remind(self.ledger)
             await self._succession.begin(self.ledger)
             await self._leave_alone()
+            self.server.exposition.begin(self.ledger)
             # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
             await self._serve()
             await self._bound_dumps()

@@ -177,8 +177,10 @@ class ProbeEntry:
         return view
 
     def state(self) -> tuple[object, ...] | None:
-        """All of it, by value, to be compared; None while there is a page that a child may write to at any time."""
-        return None if self.live is not None or self.stuck is not None else by_value(PROBE_FIELDS(self))
+        """All of it, by value, to be compared; None while something goes on by itself: a child's page, an age."""
+        if self.live is not None or self.stuck is not None or self.hung_since_s is not None:
+            return None
+        return by_value(PROBE_FIELDS(self))
 
     def oldest_inflight_s(self) -> float:
         pages = [page for page in (self.live, self.stuck) if page is not None]

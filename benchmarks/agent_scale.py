@@ -103,7 +103,7 @@ class Measured:
     threads: list[int] = field(default_factory=list)
     children: list[int] = field(default_factory=list)
     counted: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """{(family, reason): by how much it grew}, of disks that did not hang."""
+    """{(family, reason or bound): by how much it grew}, of disks that did not hang, and start delays of all."""
     delays_s: list[float] = field(default_factory=list)
     """Of starts on disks that did not hang, by the history."""
 
@@ -266,7 +266,9 @@ def scrape(agent: Agent, measured: Measured) -> None:
 def counts(agent: Agent, left_out: Iterable[str]) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for each in agent.samples():
-        if each.name.startswith("iovigil_run") and each.name.endswith("_total") and each.labels["disk"] not in left_out:
+        if each.name == "iovigil_run_start_delay_seconds_bucket":
+            found["start_delay", each.labels["le"]] = int(each.value)
+        elif each.name.startswith("iovigil_run_") and each.labels.get("disk", "") not in left_out:
             found[each.name.removeprefix("iovigil_"), each.labels.get("reason", "")] += int(each.value)
     return found
 
@@ -320,6 +322,7 @@ def rows(measured: Sequence[Measured]) -> Iterator[tuple[str, list[str]]]:
     yield "runs, and failed, on good disks", [runs_of(each) for each in measured]
     yield "starts skipped there", [skips_of(each) for each in measured]
     yield "starts there, ms late: p50 / p99 / most", [spread(each.delays_s, 0) for each in measured]
+    yield "starts of all within 0.05, 1, 10 s", [punctuality(each) for each in measured]
 
 
 def runs_of(measured: Measured) -> str:
@@ -335,11 +338,34 @@ def skips_of(measured: Measured) -> str:
     return ", ".join(told) or "0"
 
 
+def punctuality(measured: Measured) -> str:
+    """As the agent's own histogram has it."""
+    starts = measured.counted["start_delay", "+Inf"]
+    if not starts:
+        return "—"
+    shares = [100 * measured.counted["start_delay", bound] / starts for bound in ("0.05", "1.0", "10.0")]
+    return " / ".join(f"{share:.1f}" for share in shares) + " %"
+
+
 def table(measured: Sequence[Measured], disks: int) -> str:
     head = f"| {disks} disks, {4 * disks} probes on them | {' | '.join(each.phase.name for each in measured)} |"
     lines = [head, f"| --- |{' ---: |' * len(measured)}"]
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows(measured)]
     return "\n".join(lines)
+
+
+def verdict(measured: Sequence[Measured]) -> str:
+    """What is asked of it, and whether that was so."""
+    rest = next(each for each in measured if each.phase.is_rest and each.phase.scrape_every_s > 1)
+    scrapes_s = [scrape_s for each in measured for scrape_s in each.scrape_cpu_s]
+    asked = (
+        ("at rest below 0.5 % of one core", rest.cpu_s / rest.time_s < 0.005),
+        ("below 80 MiB (RSS)", max(size for each in measured for size in each.rss) < 80 * MIB),
+        ("a scrape (p50) below 20 ms of CPU", quantile(scrapes_s, 0.5) < 0.020),
+        ("and 99 of 100 of them", quantile(scrapes_s, 0.99) < 0.020),
+    )
+    told = [f"{what}: {'met' if is_met else 'MISSED'}" for what, is_met in asked]
+    return f"Asked for: {'; '.join(told)}."
 
 
 def machine() -> str:
@@ -377,7 +403,7 @@ def run(args: argparse.Namespace, directory: Path) -> str:
                 agent.wait(lambda: agent.total("iovigil_workers", state="abandoned") == 0, "the disks' recovery")
         stack.close()
         note_delays(measured, History(history.database(directory / "state")).latest(limit=1_000_000), hanging)
-        return table(measured, len(disks))
+        return f"{table(measured, len(disks))}\n\n{verdict(measured)}"
 
 
 def main() -> None:

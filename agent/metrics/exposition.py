@@ -88,6 +88,10 @@ class Exposition:
             self._renderings[form] = Rendering(form, LEVELS)
         return self._renderings[form].render(subjects(ledger)), form.content_type
 
+    def begin(self, ledger: Ledger) -> None:
+        """Have all of it ready in the format that Prometheus prefers: the first time is the dear one."""
+        self.render(ledger, formats.OPENMETRICS.content_type)
+
     def prepare(self, ledger: Ledger, entry: ProbeEntry) -> None:
         """Have what has changed of a probe ready for the next scrape, which would see to it itself."""
         for rendering in self._renderings.values():

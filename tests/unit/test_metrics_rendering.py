@@ -195,6 +195,10 @@ def changed_fields() -> Iterator[tuple[str, object, bool]]:
     yield "pending_bytes", 1, True
     yield "unverified_bytes", 1, True
     yield "stuck", AgingPage(), True
+    yield "hung_since_s", 5.0, True
+
+
+GO_ON_BY_THEMSELVES = ("live", "stuck", "hung_since_s")
 
 
 @pytest.mark.parametrize(("name", "value", "is_shown"), list(changed_fields()), ids=lambda value: str(value)[:20])
@@ -203,11 +207,14 @@ def test_a_change_of_any_field_of_an_account_is_seen(name: str, value: object, i
     (entry,) = ledger.probes.values()
     before = kept.render(ledger, "")[0], entry.state()
     setattr(entry, name, value)
-    assert entry.state() is None or entry.state() != before[1]
+    assert (entry.state() is None) == (name in GO_ON_BY_THEMSELVES)
+    assert entry.state() != before[1]
     rendered = kept.render(ledger, "")[0]
     assert (rendered != before[0]) == is_shown
-    set_ages(ledger)
-    assert name == "stuck" or rendered == anew(TEXT, ledger)
+    if name in ("stuck", "hung_since_s"):
+        assert kept.render(ledger, "")[0] != rendered, "an age goes on"
+    else:
+        assert rendered == anew(TEXT, ledger)
 
 
 def test_the_fields_tried_are_all_there_are() -> None:
@@ -310,6 +317,15 @@ def test_a_probe_that_is_prepared_when_its_run_ends_costs_the_scrape_nothing(mon
         broken.setattr("iovigil.agent.metrics.run.fill", lambda *_: 1 / 0)
         rendered = kept.render(ledger, "")[0]
     assert rendered == anew(TEXT, ledger)
+
+
+def test_the_first_scrape_of_a_prometheus_finds_all_of_it_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, kept = new_ledger(), Exposition()
+    kept.begin(ledger)
+    with monkeypatch.context() as broken:
+        broken.setattr("iovigil.agent.metrics.run.fill", lambda *_: 1 / 0)
+        rendered, content_type = kept.render(ledger, FORMATS[OPENMETRICS])
+    assert (rendered, content_type) == (anew(OPENMETRICS, ledger), OPENMETRICS_TYPE)
 
 
 def test_nothing_is_prepared_that_nobody_asks_for() -> None:
