@@ -77,7 +77,7 @@ class Account(msgspec.Struct, kw_only=True):
 
     def restore(self, entry: ProbeEntry) -> None:
         """Have an account that was just opened go on from here. Raises NotAnAccount, and changes nothing then."""
-        entry.totals = self.totals()
+        entry.packed_totals = self.totals().packed()
         entry.runs = self.runs
         entry.failures |= {reason: self.failures.get(reason.value, 0) for reason in Failure}
         entry.skips |= {reason: self.skips.get(reason.value, 0) for reason in Skip}

@@ -40,19 +40,19 @@ class Bequest:
 
     def __init__(self, directory: Path | None) -> None:
         """Without a directory nothing is left to anybody."""
-        self._directory = directory
+        self.directory = directory
         self._keeper = secrets.token_hex(4)
         self._is_open = False
         self._kept: dict[Key, tuple[object, ...]] = {}
-        self._kept_agent: tuple[int, int] | None = None
+        self._kept_agent: tuple[int, ...] | None = None
         self._pages: dict[Key, list[tuple[int, Path]]] = {}
 
     def take_over(self, ledger: Ledger) -> bool:
         """Have accounts that were just opened go on where those of a killed agent ended; whether there was one."""
-        if self._directory is None:
+        if self.directory is None:
             return False
         try:
-            files = {file.name: file for file in self._directory.iterdir()}
+            files = {file.name: file for file in self.directory.iterdir()}
             if AGENT in files:
                 continue_agent(ledger, files[AGENT])
             for (disk, probe, _), name in names_of(ledger).items():
@@ -61,34 +61,34 @@ class Bequest:
         except FileNotFoundError:
             return False
         except OSError as error:
-            log.warning("what a killed agent left in %s cannot be read: %s", self._directory, error.strerror or error)
+            log.warning("what a killed agent left in %s cannot be read: %s", self.directory, error.strerror or error)
             return False
         return any(name.endswith(ACCOUNT) for name in files)
 
     def open(self, ledger: Ledger) -> None:
         """From here on `keep` keeps, and nothing else is there."""
-        if self._directory is None:
+        if self.directory is None:
             return
         try:
-            make(self._directory)
-            old = set(self._directory.iterdir())
+            make(self.directory)
+            old = set(self.directory.iterdir())
             self._is_open = True
             # What was found goes last: this agent may be killed in the middle of it, too.
             self.keep(ledger)
             remove(
                 old
-                - {self._directory / f"{name}{ACCOUNT}" for name in names_of(ledger).values()}
-                - {self._directory / AGENT}
+                - {self.directory / f"{name}{ACCOUNT}" for name in names_of(ledger).values()}
+                - {self.directory / AGENT}
             )
         except OSError as error:
             self._give_up(f"{error.strerror or error}")
 
     def page(self, entry: ProbeEntry, place: str) -> StatsPage:
         """A page for a run that is about to start on that disk. Raises OSError where there is no memory for any."""
-        if self._directory is None or not self._is_open:
+        if self.directory is None or not self._is_open:
             return StatsPage.create()
         key = (entry.disk, entry.probe, place)
-        file = self._directory / f"{name_of(key)}.{self._keeper}.{entry.runs}{PAGE}"
+        file = self.directory / f"{name_of(key)}.{self._keeper}.{entry.runs}{PAGE}"
         try:
             file.unlink(missing_ok=True)  # of an attempt on another I/O engine, which the host does not allow
             page = StatsPage.create(file)
@@ -100,20 +100,22 @@ class Bequest:
 
     def keep(self, ledger: Ledger) -> None:
         """Write down what has changed. Call it before anybody is shown the ledger."""
-        self._keep_agent(ledger)
+        self.keep_agent(ledger)
         for entry in ledger.probes.values():
             self.keep_one(entry, ledger.disks[entry.disk])
         known = {(entry.disk, entry.probe, ledger.disks[entry.disk].place) for entry in ledger.probes.values()}
         for key in (self._kept.keys() | self._pages.keys()) - known:
             self._drop(key)
 
-    def _keep_agent(self, ledger: Ledger) -> None:
-        state = (ledger.start_delays.count, sum(ledger.web.refusals.values()))
+    def keep_agent(self, ledger: Ledger) -> None:
+        outputs = (ledger.textfile.attempts, ledger.otlp.attempts)
+        refusals = sum(ledger.web.refusals.values())
+        state = (ledger.start_delays.count, refusals, ledger.quarantines.changes, *outputs)
         if not self._is_open or self._kept_agent == state:
             return
-        assert self._directory is not None
+        assert self.directory is not None
         try:
-            put(self._directory / AGENT, AgentAccount.of(ledger).encode())
+            put(self.directory / AGENT, AgentAccount.of(ledger).encode())
         except OSError as error:
             self._give_up(f"{error.strerror or error}")
         else:
@@ -136,10 +138,10 @@ class Bequest:
     def close(self) -> None:
         """Leave nothing: the history has it all."""
         self._is_open = False
-        if self._directory is not None:
+        if self.directory is not None:
             with contextlib.suppress(OSError):
-                remove(self._directory.iterdir())
-                self._directory.rmdir()
+                remove(self.directory.iterdir())
+                self.directory.rmdir()
 
     def _continue(self, entry: ProbeEntry, disk: DiskEntry, name: str, files: Mapping[str, Path]) -> None:
         try:
@@ -156,14 +158,14 @@ class Bequest:
             account.restore(entry)
             for page in pages:
                 # The child has gone with its agent. What it did counts; a run that has ended it is not.
-                entry.totals.add(page.copy())
+                entry.add(page.copy())
         except (NotAnAccount, ValueError) as error:
             log.warning("the counters of %s on %s begin at 0: %s", entry.probe, entry.disk, error)
 
     def _write(self, key: Key, entry: ProbeEntry, disk: DiskEntry) -> None:
-        assert self._directory is not None
+        assert self.directory is not None
         name = name_of(key)
-        put(self._directory / f"{name}{ACCOUNT}", Account.of(entry, disk, keeper=self._keeper).encode())
+        put(self.directory / f"{name}{ACCOUNT}", Account.of(entry, disk, keeper=self._keeper).encode())
         # Runs that are on the account now. The page itself goes on while somebody holds its descriptor.
         pages = self._pages.pop(key, [])
         remove(file for number, file in pages if number < entry.runs)
@@ -174,19 +176,19 @@ class Bequest:
         """The account is closed: one that is opened under its name begins at 0."""
         self._kept.pop(key, None)
         pages = self._pages.pop(key, [])
-        if self._directory is not None:
+        if self.directory is not None:
             with contextlib.suppress(OSError):
-                remove([self._directory / f"{name_of(key)}{ACCOUNT}", *(file for _, file in pages)])
+                remove([self.directory / f"{name_of(key)}{ACCOUNT}", *(file for _, file in pages)])
 
     def _give_up(self, why: str) -> None:
-        log.warning("counters cannot be kept in %s (%s): after a crash they begin at 0", self._directory, why)
+        log.warning("counters cannot be kept in %s (%s): after a crash they begin at 0", self.directory, why)
         self._is_open = False
         self._kept.clear()
         self._kept_agent = None
         self._pages.clear()
-        assert self._directory is not None
+        assert self.directory is not None
         with contextlib.suppress(OSError):
-            remove(self._directory.iterdir())
+            remove(self.directory.iterdir())
 
 
 def continue_agent(ledger: Ledger, file: Path) -> None:

@@ -15,9 +15,13 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
         workers_running=old.workers_running,
         workers_abandoned=old.workers_abandoned,
         start_delays=old.start_delays,
+        quarantines=old.quarantines,
         is_blackout=old.is_blackout,
         is_backing_off=old.is_backing_off,
         web=old.web,
+        textfile=old.textfile,
+        otlp=old.otlp,
+        counting_since_unix=old.counting_since_unix,
     )
     # A name given to another device must not hand it the serial number and the mismatches of the one before,
     # nor an account on which that one's last run is still to be booked.

@@ -5,16 +5,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from iovigil.agent import aside, pauses
 from iovigil.agent.aside import Lane
+from iovigil.agent.config import DiskSettings
 from iovigil.agent.config.kinds import read_glob
 from iovigil.agent.holds import Holds
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Skip
 from iovigil.agent.pauses import LATEST_UNIX, LONGEST_REASON, Pause, PausesUnusable
-from iovigil.agent.rounds import Rounds, Starter
+from iovigil.agent.rounds import Rounds
+from iovigil.agent.rounds import Starter as PlannedStarter
 from iovigil.agent.supervisor import Busy
 
 __all__ = ["Busy", "Control", "Pause", "Unknown"]
@@ -25,6 +27,13 @@ FILE: Final = "pauses.json"
 DEADLINE_S: Final = 5.0
 INTERVAL_S: Final = 1.0
 RETRY_S: Final = 60.0
+
+
+class Starter(PlannedStarter, Protocol):
+    """What is needed of the supervisor."""
+
+    def release(self, disk: str = "*") -> tuple[list[str], list[str]]: ...
+    def explain(self, disk: DiskSettings, skip: Skip) -> str: ...
 
 
 class Unknown(LookupError):
@@ -68,15 +77,23 @@ class Control:
         return pause
 
     def resume(self, disk: str = "*", probe: str = "*") -> list[Pause]:
-        """End the pauses of what these names or patterns match, and return them.
+        """End the pauses of what these names or patterns match, and return them; with all probes, also a back-off.
 
-        A pause that holds more than that stays: `resume("data0")` does not end the pause of every disk.
+        A pause that holds more than that stays: `resume("data0")` does not end the pause of every disk. Raises Busy
+        where nothing could be done because a child that does not end holds the disk.
         """
         gone = self._holds.pauses.remove(disk, probe)
         for pause in gone:
             log.warning("resumed %s", spell(pause), extra=fields(disk=pause.disk, probe=pause.probe))
         if gone:
             self._is_saved = False
+        released, held = self._starter.release(disk) if probe == "*" else ([], [])
+        for name in released:
+            log.warning("released disk %s: it is tried at once", name, extra=fields(disk=name))
+        for text in held:
+            log.warning("not released: %s", text)
+        if held and not gone and not released:
+            raise Busy(Skip.STUCK, "; ".join(held))
         return gone
 
     def paused(self) -> list[Pause]:
@@ -85,7 +102,7 @@ class Control:
         return [pause for pause in self._holds.pauses.all() if not pause.has_ended(now_unix)]
 
     def run_now(self, disk: str, probe: str) -> None:
-        """Start a run outside of the plan, whatever its windows and the pressure. Raises Busy and Unknown.
+        """Start a run outside of the plan, whatever its windows, the pressure and a back-off. Raises Busy and Unknown.
 
         Not during a blackout, and not while paused: somebody may have the disk in their hands.
         """
@@ -96,11 +113,15 @@ class Control:
             raise Busy(refusal)
         if not turn.disk_entry.is_present:
             raise Busy(Skip.ABSENT)
-        if (blocker := self._starter.blocker(turn.disk, turn.entry)) is not None:
-            raise Busy(blocker)
+        blocker = self._starter.blocker(turn.disk, turn.entry)
+        if blocker is Skip.QUARANTINED:
+            self._starter.release(disk)
+            blocker = self._starter.blocker(turn.disk, turn.entry)
+        if blocker is not None:
+            raise Busy(blocker, self._starter.explain(turn.disk, blocker))
         log.info("run now: %s on %s", probe, disk, extra=fields(disk=disk, probe=probe))
         self._starter.start(turn.disk, turn.entry)
-        turn.due_unix = None  # what waited has got what it waited for
+        turn.due_unix, turn.is_trial = None, False  # what waited has got what it waited for
 
     async def load(self) -> None:
         """Put in force what was paused before a restart; nothing where that cannot be told in time."""

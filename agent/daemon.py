@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from iovigil.agent import aside, books, dumps, history, schedule
+from iovigil.agent import aside, books, dumps, history, leftover, schedule
 from iovigil.agent.archive import Archive
 from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import Assignment, Config, ConfigError, DiskSettings, Problem
@@ -23,8 +23,9 @@ from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
-from iovigil.agent.ledger import DiskEntry, Ledger, RunResult
+from iovigil.agent.ledger import DiskEntry, Failure, Ledger, RunResult
 from iovigil.agent.notify import Notifier
+from iovigil.agent.outputs import Outputs
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
@@ -41,12 +42,15 @@ from iovigil.agent.worker import LAUNCHER
 log = logging.getLogger(__name__)
 
 LOAD_S: Final = 10.0
+LEFT_OVER_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 10.0
+LOOK_GAP_S: Final = 1.0
+"""However many runs fail: the least time between two looks, and what the kernel takes to remove a device."""
 SURVEY_INTERVAL_S: Final = 60.0
 """What hot-plug events do not tell of is seen as late as this."""
 SETTLE_S: Final = 0.5
 SURVEY_GAPS_S: Final = (4.0, 30.0)
-SURVEY_SHARE: Final = 0.005
+SURVEY_SHARE: Final = 0.002
 """Of the time, at most, also on a host where containers come and go and the mounts change all the time."""
 PAGES_INTERVAL_S: Final = 1.0
 DUMPS_S: Final = 5.0
@@ -66,7 +70,7 @@ class Daemon:
         config: Config,
         *,
         notifier: Notifier | None = None,
-        resolve: Callable[[DiskSettings], Finding] = inventory.resolve,
+        resolve: Callable[[DiskSettings], Finding] | None = None,
         launcher: Path = LAUNCHER,
         host: str | None = None,
     ) -> None:
@@ -77,7 +81,7 @@ class Daemon:
         """What is written, with the disks that it selects."""
         self._notifier = notifier or Notifier()
         self._host = host or host_id()
-        self._presence = Presence(resolve)
+        self._presence = Presence(resolve or inventory.Watch().resolve)
         self._roster = Roster(config.agent.state_directory)
         self._plugged = asyncio.Event()
         self.ledger: Ledger = books.open_books(config)
@@ -104,6 +108,7 @@ class Daemon:
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
+        self._outputs = Outputs(self._shown)
         self.is_ready = False
         self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()
@@ -111,6 +116,7 @@ class Daemon:
         self._last_tick_s = time.monotonic()
         self._must_stop = False
         self._wake = asyncio.Event()
+        self._look_now = asyncio.Event()
 
     def _site(self) -> Site:
         path, beside = self._archive.path, Aside()
@@ -121,6 +127,7 @@ class Daemon:
             plan=self._rounds,
             control=self.control,
             is_control_enabled=lambda: self._config.agent.web.enable_control,
+            is_operators=lambda request: self.server.is_operators(request),
             host=os.uname().nodename,
         )
         return Site(api)
@@ -148,6 +155,7 @@ class Daemon:
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
             await self._succession.begin(self.ledger)
+            await self._leave_alone()
             # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
             await self._serve()
             await self._bound_dumps()
@@ -155,6 +163,7 @@ class Daemon:
             await self._holds.look()
             self._rounds.adopt(self._turns(), time.time())
             self.is_ready = True
+            self._outputs.adopt(self._config.agent)
             self._notifier.ready()
             on_serving(self.server.urls[0])
             log.info("serving %s: %s", " ".join(self.server.urls), self._summary())
@@ -173,18 +182,30 @@ class Daemon:
             on_stopping()
             self.is_ready = False
             self._notifier.stopping()
-            await asyncio.gather(self.supervisor.stop(), self.server.stop())
+            await asyncio.gather(self.supervisor.stop(), self.server.stop(), self._outputs.close(ARCHIVE_STOP_S))
             self._corruption.close()
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
+
+    async def _leave_alone(self) -> None:
+        """Find the disks that children of the agent before still wait for."""
+        try:
+            left = await aside.call(lambda: self._succession.children_left(self.ledger), LOAD_S)
+        except (OSError, TimeoutError) as error:
+            log.warning("children of an agent before cannot be looked for: %s", error)
+            return
+        self.supervisor.take_over(await leftover.gone(left, LEFT_OVER_S))
 
     def _shown(self) -> Ledger:
         self._succession.keep(self.ledger)
         return self.ledger
 
     def _book(self, run: Run, result: RunResult) -> None:
+        if result.failure in (Failure.GONE, Failure.IO_ERROR):
+            self._look_now.set()  # the disk may be there no more
         try:
             self._succession.book(self.ledger, run, result)
+            self.server.exposition.prepare(self.ledger, run.entry)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 
@@ -195,8 +216,8 @@ class Daemon:
                 log.info("listening on systemd's sockets: agent.listen is not used")
             await self.server.start(self._config.agent.listen, self._config.agent.web, inherited)
         except (OSError, ValueError) as error:
-            text = error.strerror if isinstance(error, OSError) else str(error)
-            raise CannotServe(text) from None
+            raise CannotServe(listen.text_of(error)) from None
+        await self.server.open_control(self._config.agent.control_socket)
 
     def stop(self) -> None:
         self._must_stop = True
@@ -228,9 +249,14 @@ class Daemon:
                 return self._refuse([Problem(self._config.source, 0, "", f"not read: {error}")])
             else:
                 try:
-                    await self.server.adopt(config.agent.web)
+                    async with self.server.moving(config.agent.listen):
+                        await self.server.adopt(config.agent.web)
                 except ConfigError as error:
                     return self._refuse(error.problems)
+                except (OSError, ValueError) as error:
+                    text = listen.text_of(error)
+                    return self._refuse([Problem(config.source, 0, "agent.listen", text)])
+                await self.server.open_control(config.agent.control_socket)
                 selected = await self._roster.look(config)
                 if selected is None:  # as before, until the look that comes
                     selected = self._config.disks[len(self._written.disks) :] if config.selectors else ()
@@ -267,11 +293,12 @@ class Daemon:
         self.supervisor.max_workers = config.agent.max_workers
         self.supervisor.max_workers_per_controller = config.agent.max_workers_per_controller
         self._holds.adopt(config.agent)
+        if self.is_ready:
+            self._outputs.adopt(config.agent)
         self._rounds.adopt(self._turns(), time.time())
         self._wake.set()
-        for key in ("listen", "state_directory"):
-            if getattr(old.agent, key) != getattr(config.agent, key):
-                log.warning("agent.%s has changed: that takes effect when the agent is restarted", key)
+        if old.agent.state_directory != config.agent.state_directory:
+            log.warning("agent.state_directory has changed: that takes effect when the agent is restarted")
         return books.differences(old, config)
 
     async def _survey(self) -> None:
@@ -318,7 +345,11 @@ class Daemon:
 
     async def _look_again(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL_S):
+                    await self._look_now.wait()
+            await asyncio.sleep(LOOK_GAP_S)
+            self._look_now.clear()
             try:
                 await self._presence.refresh(self._all_disks())
             except Exception:  # the outermost loop of this task; the probes go on without it
@@ -379,6 +410,8 @@ class Daemon:
             parts.append(f"absent: {absent}")
         if stuck := sum(disk.is_stuck for disk in disks):
             parts.append(f"stuck: {stuck}")
+        if quarantined := sum(disk.is_quarantined for disk in disks):
+            parts.append(f"in quarantine: {quarantined}")
         if self.ledger.is_blackout:
             parts.append("blackout")
         if self.ledger.is_backing_off:

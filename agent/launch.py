@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE})
+
 
 def main(order_fd: int, stats_fd: int) -> int:
     """Replace this process by the job; an exit status comes back only when that was not possible, or not the purpose.
@@ -64,7 +66,7 @@ def main(order_fd: int, stats_fd: int) -> int:
     except Refused as reason:
         return fail(exit_status.TARGET_REFUSED, str(reason))
     except OSError as problem:
-        return fail(exit_status.TARGET_FAILED, in_words(problem))
+        return fail(exit_status.TARGET_GONE if problem.errno in GONE else exit_status.TARGET_FAILED, in_words(problem))
     try:
         for fd in (order_fd, stats_fd, *order.get("extra_fds", {}).values()):
             os.set_inheritable(fd, True)

@@ -19,6 +19,8 @@ class Starter(Protocol):
 
     def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None: ...
     def start(self, disk: DiskSettings, entry: ProbeEntry, planned_s: float | None = None) -> object: ...
+    def is_trial_due(self, disk: DiskSettings, entry: ProbeEntry) -> bool:
+        """Whether a run of this probe is wanted, planned or not, to find out whether its disk answers again."""
 
 
 class Holding(Protocol):
@@ -69,6 +71,8 @@ class Turn:
     """When it came, on the clock that nobody sets."""
     blocked_by: Skip | None = None
     """What it waits for."""
+    is_trial: bool = False
+    """Whether what is due was not planned: its disk hung, and is to be tried."""
     _next_in_window: tuple[float, float] = (math.inf, -math.inf)
 
     def __post_init__(self) -> None:
@@ -82,8 +86,8 @@ class Turn:
 
     def take_over(self, old: "Turn") -> None:
         """Go on where the same turn was in the plan before."""
-        self.next_unix, self.due_unix, self.due_s, self.blocked_by = (
-            old.next_unix, old.due_unix, old.due_s, old.blocked_by,
+        self.next_unix, self.due_unix, self.due_s, self.blocked_by, self.is_trial = (
+            old.next_unix, old.due_unix, old.due_s, old.blocked_by, old.is_trial,
         )  # fmt: skip
 
     def skip(self, reason: Skip, now_unix: float, times: int = 1) -> None:
@@ -157,12 +161,16 @@ class Rounds:
         self._last_s = now_s
         for turn in self._turns.values():
             self._come_due(turn, now_unix, now_s, passed_s)
+            if turn.due_unix is None and self._may_try(turn, now_unix):
+                turn.due_unix, turn.due_s, turn.is_trial = now_unix, now_s, True
         if not any(turn.due_unix is not None for turn in self._turns.values()):
             return
         await self._look([turn for turn in self._turns.values() if turn.due_unix is not None])
         # After the look: a reload may have come in between, and then these turns are gone.
         waiting = [turn for turn in self._turns.values() if turn.due_unix is not None]
-        for turn in sorted(waiting, key=lambda turn: turn.due_unix or 0.0):
+        # That of a trial first: of the probes of a disk that hung, the one whose I/O did not come back.
+        trials = {id(turn): self._starter.is_trial_due(turn.disk, turn.entry) for turn in waiting}
+        for turn in sorted(waiting, key=lambda turn: (not trials[id(turn)], turn.due_unix or 0.0)):
             self._try(turn, now_unix, now_s)
 
     def sleep_s(self, now_unix: float) -> float:
@@ -176,7 +184,7 @@ class Rounds:
             if turn.next_unix - now_unix > interval_s:
                 turn.plan(now_unix)  # the wall clock was set back
             return
-        if turn.due_unix is not None:
+        if turn.due_unix is not None and not turn.is_trial:
             turn.skip(self._blocker(turn) or turn.blocked_by or Skip.CONCURRENCY, now_unix)
         later = int((now_unix - turn.next_unix) // interval_s)
         due_unix = turn.next_unix + later * interval_s
@@ -189,8 +197,17 @@ class Rounds:
         else:
             turn.due_unix = None
             turn.skip(Skip.WINDOW, now_unix)
-        turn.blocked_by = None
+        turn.blocked_by, turn.is_trial = None, False
         turn.plan(now_unix)
+
+    def _may_try(self, turn: Turn, now_unix: float) -> bool:
+        """Whether a trial of its disk is wanted that the plan has not, and nobody forbids."""
+        return (
+            self._starter.is_trial_due(turn.disk, turn.entry)
+            and turn.disk_entry.is_present
+            and turn.windows.is_open(now_unix)
+            and self._holding.refusal(turn.disk.name, turn.entry.probe, now_unix) is None
+        )
 
     @staticmethod
     def _miss(turn: Turn, first_unix: float, missed: int, now_unix: float) -> None:
@@ -209,7 +226,9 @@ class Rounds:
         return self._starter.blocker(turn.disk, turn.entry) or self._holding.blocker()
 
     def _try(self, turn: Turn, now_unix: float, now_s: float) -> None:
-        if (refusal := self._holding.refusal(turn.disk.name, turn.entry.probe, now_unix)) is not None:
+        if turn.is_trial and not self._may_try(turn, now_unix):
+            pass  # it was not planned, so that it is not missed
+        elif (refusal := self._holding.refusal(turn.disk.name, turn.entry.probe, now_unix)) is not None:
             turn.skip(refusal, now_unix)
         elif not turn.disk_entry.is_present:
             turn.skip(Skip.ABSENT, now_unix)
@@ -220,6 +239,6 @@ class Rounds:
             turn.blocked_by = blocker
             return
         else:
-            self._starter.start(turn.disk, turn.entry, turn.due_s)
+            self._starter.start(turn.disk, turn.entry, None if turn.is_trial else turn.due_s)
         turn.due_unix = None
-        turn.blocked_by = None
+        turn.blocked_by, turn.is_trial = None, False

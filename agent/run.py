@@ -17,18 +17,28 @@ from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
 from iovigil.agent.journal import fields
 from iovigil.agent.ledger import Failure, ProbeEntry, RunResult
+from iovigil.agent.quarantine import Medium
 from iovigil.agent.verdict import Verdict, judge, judge_late
 from iovigil.agent.worker import LAUNCHER, Exit, Worker
 from iovigil.agent.write_logs import WriteLog
 from iovigil.engines import exit_status
 from iovigil.engines.clock import Clock
 from iovigil.engines.options import JobOptions
-from iovigil.engines.stats import RunState, StatsPage
+from iovigil.engines.stats import Counter, RunState, StatsPage
 
 log = logging.getLogger(__name__)
 
 CGROUP_KILL_S = 0.5
+HANG_S = 10.0
+"""An I/O that is in flight for longer hangs. Nothing is begun after a job's runtime, and its deadline is as much later:
+a run that is killed at its deadline with an I/O in flight has waited for that long."""
+STUCK_S = 60.0
+"""One that is in flight for longer makes its disk stuck while the run still goes on."""
 RECHECK_S = 0.5  # how soon a released run notices that its deadline has begun
+
+DDIRS = range(4)  # read, write, trim, sync
+
+FLOWING_S = 1.0
 
 NEXT_ENGINE = {"io_uring": "psync", "libaio": "psync"}
 """What to use where the host does not allow an ioengine."""
@@ -63,6 +73,7 @@ class Patience:
     run_s: float = orders.RUN_GRACE_S
     stop_s: float = 2.0
     kill_s: float = 3.0
+    hang_s: float = HANG_S
 
 
 class Spawn(Protocol):
@@ -121,8 +132,14 @@ class Run:
         self.dump_label = dumps.run_label(entry.probe, started_unix)
         self.dump_directory = tools.dump_directory if self.options.verify != "none" or entry.scrub else ""
         self.is_abandoned = False
-        self.device = ""
-        """The kernel's name of what is behind the disk, where it has one."""
+        self.medium = Medium(path=disk.path)
+        """What is behind the disk."""
+        self.is_hanging = False
+        """Whether an I/O hung at the last look: such a run holds its disk, and no worker's place."""
+        self.is_stuck = False
+        self.is_trial = False
+        """Whether its disk is in quarantine, and this run finds out whether it answers again."""
+        self._was_killed = False
         self.on_return: Callable[[], None] | None = None
         self._started_s = time.monotonic()
         self._tools = tools
@@ -141,9 +158,45 @@ class Run:
         self._attention = asyncio.Event()  # the child is gone or has to stop
         self._must_stop = False
 
-    def holds(self, path: str, device: str) -> bool:
-        """Whether the run works on that path, or on the same device by another: two files on one disk, two links."""
-        return self.disk.path == path or (device != "" and self.device == device)
+    def holds(self, medium: Medium) -> bool:
+        """Whether the run works on that, by whatever path."""
+        return self.medium.is_same(medium)
+
+    def look(self) -> None:
+        """Bring up to date whether it hangs."""
+        age_s = self._page.oldest_inflight_ns() / 1e9
+        self.is_hanging = age_s > self._tools.patience.hang_s
+        self.is_stuck = age_s > STUCK_S
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether I/Os have come back for so long that the disk can be said to answer, before the run is over."""
+        first_ns, age_ns = self._page.first_io_ns, self._page.oldest_inflight_ns()
+        has_lasted = first_ns != 0 and time.monotonic_ns() - first_ns > 1e9 * STUCK_S
+        return has_lasted and age_ns < 1e9 * FLOWING_S and self.has_answered
+
+    @property
+    def hung_s(self) -> float:
+        """For how long the run has waited for what did not come back until its end; 0 where nothing hung."""
+        if self._page.is_complete:
+            return 0.0
+        age_s = self._page.oldest_inflight_ns() / 1e9
+        if age_s > self._tools.patience.hang_s:
+            return age_s
+        # A child that is still being launched ends on SIGTERM, unless it waits in the kernel: for an open().
+        is_opening = self._was_killed and self._page.state == RunState.NOT_CREATED
+        return age_s or self._elapsed_s() if self.is_abandoned or is_opening else 0.0
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether an I/O came back, good or bad."""
+        page = self._page
+        return page.is_complete or page.total_errors > 0 or any(page.counter(Counter.IOS, ddir) for ddir in DDIRS)
+
+    @property
+    def pid(self) -> int:
+        """Of its child; 0 before there is one."""
+        return self._worker.pid if self._worker is not None else 0
 
     def request_stop(self) -> None:
         """End the run early; it counts as it is."""
@@ -221,8 +274,8 @@ class Run:
         order = self._make_order(engine)
         if self.dump_directory:
             order["dumps"] = dumps.order(self.dump_directory, self.entry.disk, self.dump_label)
-        if self.device and not self.disk.wake:
-            order["let_sleep"] = self.device
+        if self.medium.device and not self.disk.wake:
+            order["let_sleep"] = self.medium.device
         memory_bytes = order.get("limits", {}).get("memory_bytes", 0)
         order["cgroup"] = self._tools.cgroups.order(self.entry.disk, self.entry.probe, self.options, memory_bytes)
         worker = self._tools.spawn(order, page, self._tools.launcher)
@@ -271,6 +324,7 @@ class Run:
                 return Verdict(message="stopped before its I/O began")
             return judge(ending, self._page, worker.messages)
         worker.kill()
+        self._was_killed = True
         late_text += f" nor {self._tools.patience.stop_s:g} s after SIGTERM"
         if await self._ending_within(self._tools.patience.kill_s):
             return judge_late(self._page, f"{late_text}: killed")

@@ -204,17 +204,21 @@ def latest(
     ]
     values = [value for value in (disk, probe, before_id) if value is not None]
     failed = " AND runs.failure > ''" if is_failed else ""
-    rows = connection.execute(
-        f"SELECT runs.id, {', '.join(COLUMNS)}, jobs.options, details FROM runs JOIN jobs ON jobs.id = runs.job "
-        f"WHERE {' AND '.join(conditions)}{failed} ORDER BY runs.id DESC LIMIT ?",
-        (*values, limit),
-    )
-    return [read(row) for row in rows]
+    return select(connection, f"{' AND '.join(conditions)}{failed} ORDER BY runs.id DESC LIMIT ?", (*values, limit))
 
 
 def find(connection: sqlite3.Connection, number: int) -> RunRecord | None:
-    found = latest(connection, before_id=number + 1, limit=1)
-    return found[0] if found and found[0].id == number else None
+    found = select(connection, "runs.id = ?", (number,))
+    return found[0] if found else None
+
+
+def select(connection: sqlite3.Connection, which: str, values: Sequence[int | str]) -> list[RunRecord]:
+    rows = connection.execute(
+        f"SELECT runs.id, {', '.join(COLUMNS)}, jobs.options, details FROM runs JOIN jobs ON jobs.id = runs.job "
+        f"WHERE {which}",
+        values,
+    )
+    return [read(row) for row in rows]
 
 
 def read(row: tuple[Any, ...]) -> RunRecord:

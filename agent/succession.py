@@ -3,13 +3,14 @@
 import logging
 from typing import Final
 
-from iovigil.agent import bequest
+from iovigil.agent import bequest, leftover
 from iovigil.agent.account import Account, NotAnAccount
 from iovigil.agent.agent_account import AgentAccount
 from iovigil.agent.archive import Archive
 from iovigil.agent.bequest import Bequest
 from iovigil.agent.history import KeptAccount
 from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult
+from iovigil.agent.leftover import LeftOver
 from iovigil.agent.run import Run
 from iovigil.agent.run_record import record_of
 from iovigil.engines.stats import StatsPage
@@ -37,6 +38,10 @@ class Succession:
         self._bequest.open(ledger)
         self._has_begun = True
 
+    def children_left(self, ledger: Ledger) -> list[LeftOver]:
+        """Children of the agent before that are still there. Blocks while it looks at all processes."""
+        return leftover.find(self._bequest.directory, ledger)
+
     def page(self, entry: ProbeEntry, place: str) -> StatsPage:
         """A page for a run that is about to start. Raises OSError."""
         return self._bequest.page(entry, place)
@@ -50,6 +55,8 @@ class Succession:
         entry = run.entry
         if ledger.probes.get((entry.disk, entry.probe)) is entry:
             self._bequest.keep_one(entry, ledger.disks[entry.disk])
+        if ledger.quarantines:
+            self._bequest.keep_agent(ledger)
         self._archive.add_run(record_of(run.name, result, run.messages))
 
     async def end(self, ledger: Ledger, deadline_s: float) -> None:

@@ -1,33 +1,55 @@
-"""Keeps at most one child per disk: starts runs, books their results, quarantines a disk whose child is stuck."""
+"""Keeps at most one child per disk: starts runs, books their results, leaves disks alone that hang."""
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
 from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
+from iovigil.agent.disks.identity import DISKSEQ, key_of
 from iovigil.agent.handover import Handover
-from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult, Skip
-from iovigil.agent.run import Patience, Run, Spawn, Tools, new_page
+from iovigil.agent.journal import fields
+from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult, Skip
+from iovigil.agent.leftover import LeftOver
+from iovigil.agent.quarantine import Medium
+from iovigil.agent.run import STUCK_S, Patience, Run, Spawn, Tools, new_page
 from iovigil.agent.worker import LAUNCHER, Worker
 from iovigil.engines.clock import Clock
 from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
 
+BEGIN_ID = "b7c5e4d21f0a4f0f9a3c6a8e51d27b64"
+"""MESSAGE_ID of the line that begins a quarantine: `journalctl MESSAGE_ID=...` finds each."""
+END_ID = "0f6e2c9b7d3841d8a1c5f4b09e8376aa"
+
 LABEL_MOST = 48  # characters of a disk's serial number or WWN by which it is known
 STOP_KILL_S = 1.0  # systemd waits for the whole agent: less than for one run
 
 
 class Busy(Exception):
-    """A run cannot start now; `skip` says why."""
+    """A run cannot start now; `skip` says why, the text says it to people."""
 
-    def __init__(self, skip: Skip) -> None:
-        super().__init__(skip.value)
+    def __init__(self, skip: Skip, text: str = "") -> None:
+        super().__init__(text or skip.value)
         self.skip = skip
+
+
+class Holder(Protocol):
+    """A child that does not end: of a run that was abandoned, or of an agent before this one."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def entry(self) -> ProbeEntry: ...
+    @property
+    def page(self) -> StatsPage: ...
+    def holds(self, medium: Medium) -> bool: ...
 
 
 class Supervisor:
@@ -71,21 +93,60 @@ class Supervisor:
             state_directory=state_directory,
         )
         self._running: set[Run] = set()
-        self._abandoned: set[Run] = set()
+        self._abandoned: set[Holder] = set()
+        self._is_marked = False
         self._tasks: set[asyncio.Task[RunResult]] = set()
         self._handover = Handover()
         self._is_stopping = False
 
     def blocker(self, disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
         """Why a run of this probe cannot start on this disk now; None when it can."""
-        device = self._device_of(disk)
-        if any(run.holds(disk.path, device) for run in self._abandoned):
+        medium = self._medium_of(disk)
+        if self._holder_of(medium) is not None:
             return Skip.STUCK
         for run in self._running:
-            if run.holds(disk.path, device):
+            if run.holds(medium):
                 return Skip.OVERLAP if run.entry is entry else Skip.CONCURRENCY
-        is_full = len(self._running) >= self.max_workers or self._is_controller_full(disk)
+        case = self.ledger.quarantines.on(medium)
+        if case is not None and not case.is_over(now_s()):
+            return Skip.QUARANTINED
+        # Without those that hang: what waits for one disk must not keep the others waiting.
+        taken = sum(not run.is_hanging for run in self._running)
+        is_full = taken >= self.max_workers or self._is_controller_full(disk)
         return Skip.CONCURRENCY if self._is_stopping or is_full else None
+
+    def is_trial_due(self, disk: DiskSettings, entry: ProbeEntry) -> bool:
+        """Whether this probe is the one to find out whether its disk answers again."""
+        if not self.ledger.quarantines:
+            return False
+        medium = self._medium_of(disk)
+        case = self.ledger.quarantines.on(medium)
+        if case is None or not case.is_over(now_s()):
+            return False
+        if self._holder_of(medium) is not None or any(run.holds(medium) for run in self._running):
+            return False
+        names = [each.name for each in self.ledger.disks.values() if each.place == case.place]
+        is_known = any((name, case.probe) in self.ledger.probes for name in names)
+        return not is_known or (disk.place == case.place and entry.probe == case.probe)
+
+    def release(self, disk: str = "*") -> tuple[list[str], list[str]]:
+        """End the back-off of the disks of this name or pattern: the next run is the trial, and is due at once.
+
+        Returns the names of those disks, and why others cannot be released.
+        """
+        released, held = [], []
+        for entry in self.ledger.disks.values():
+            if not fnmatchcase(entry.name, disk):
+                continue
+            medium = medium_of(entry)
+            if (holder := self._holder_of(medium)) is not None:
+                held.append(described(entry.name, holder))
+            elif self.ledger.quarantines.end_back_off(medium, now_s()) is not None:
+                released.append(entry.name)
+        self._count()
+        if released:
+            self.on_end()
+        return released, held
 
     async def run(
         self,
@@ -117,9 +178,15 @@ class Supervisor:
         return task
 
     def look(self) -> None:
-        """Have every run under way looked at."""
+        """Have every run under way looked at, and what hangs marked."""
         for run in self._running:
+            run.look()
             self.on_look(run)
+            if run.is_trial and run.is_flowing:
+                self._recover(run)
+        self._see_media()
+        if self._is_marked or self._is_anything_hung():
+            self._count()
 
     def request_stop(self, probes: Container[tuple[str, str]]) -> None:
         """End the runs of these (disk, probe) pairs early, each in its own time."""
@@ -140,13 +207,34 @@ class Supervisor:
             run.request_stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._tools.patience.stop_s + STOP_KILL_S)
-        for run in [*self._running, *self._abandoned]:
+        for run in self._running:
+            # The agent that comes next must not begin with another child there.
+            if hung_s := run.hung_s:
+                self._put_away(run, hung_s)
             run.kill()
+        for holder in self._abandoned:
+            if isinstance(holder, Run):
+                holder.kill()
 
     def adopt(self, ledger: Ledger) -> None:
         """Continue on new books, with what is known of children still there."""
         self.ledger = ledger
         self._handover.retain(ledger.disks)
+        ledger.quarantines.retain({disk.place for disk in ledger.disks.values()})
+        self._count()
+
+    def take_over(self, left: Sequence[LeftOver]) -> None:
+        """Leave alone the disks that children of a former agent still wait for."""
+        loop = asyncio.get_running_loop()
+        for child in left:
+            disk = self.ledger.disks[child.entry.disk]
+            child.medium = medium_of(disk)
+            if self.ledger.quarantines.on(child.medium) is None:
+                self._begin_quarantine(disk.place, child.medium, child.entry, child.age_s, {})
+            self._abandoned.add(child)
+            child.entry.stuck = child.page
+            child.watch(loop, self._return)
+            log.warning("%s", described(disk.name, child), extra=fields(disk=disk.name, probe=child.entry.probe))
         self._count()
 
     def _take(
@@ -157,7 +245,7 @@ class Supervisor:
         is_probe_file: bool,
     ) -> Run:
         if (skip := self.blocker(disk, entry)) is not None:
-            raise Busy(skip)
+            raise Busy(skip, self.explain(disk, skip))
         write_log = self._handover.log_for(disk, entry)
         run = Run(
             disk,
@@ -168,7 +256,8 @@ class Supervisor:
             on_start=on_start,
             identity=self._identity_of(disk),
         )
-        run.device = self._device_of(disk)
+        run.medium = self._medium_of(disk)
+        run.is_trial = self.ledger.quarantines.on(run.medium) is not None
         self._running.add(run)
         self._count()
         return run
@@ -179,12 +268,14 @@ class Supervisor:
         try:
             result = await run.execute(fallback=fallback)
             if run.was_asleep:
+                self.ledger.quarantines.postpone(run.medium, now_s())
                 run.entry.skip(Skip.STANDBY, time.time())
                 log.debug("%s on %s: %s", result.probe, result.disk, result.message, extra=run.fields)
                 return result
             self.on_look(run)
             run.entry.finish(result)
             self._handover.finish(result)
+            self._learn(run)
             self.on_result(run, result)
         finally:
             self._release(run)
@@ -203,20 +294,121 @@ class Supervisor:
         self._count()
         self.on_end()
 
-    def _return(self, run: Run) -> None:
-        """The child of an abandoned run has gone after all: its disk can be used again."""
-        self._abandoned.remove(run)
-        run.entry.stuck = None
+    def _return(self, holder: Holder) -> None:
+        """A child that did not end has gone after all: its disk can be tried."""
+        self._abandoned.remove(holder)
+        entry = holder.entry
+        entry.stuck = None
+        medium = self._medium_of_name(entry.disk)
+        if medium is not None and self._holder_of(medium) is None:
+            self.ledger.quarantines.end_back_off(medium, now_s())
         self._count()
-        log.warning("disk %s is free again: its abandoned child has ended", run.disk.name, extra=run.fields)
+        text = "disk %s: child %d, which did not end on SIGKILL, has ended: the disk is tried at once"
+        log.warning(text, entry.disk, holder.pid, extra=fields(disk=entry.disk, probe=entry.probe))
         self.on_end()
+
+    def _learn(self, run: Run) -> None:
+        """Take note of what the end of a run says of its disk."""
+        if hung_s := run.hung_s:
+            self._put_away(run, hung_s)
+        elif run.has_answered:
+            self._recover(run)
+        else:
+            self.ledger.quarantines.postpone(run.medium, now_s())
+
+    def _put_away(self, run: Run, hung_s: float) -> None:
+        places = {disk.place for disk in self.ledger.disks.values()}
+        if run.disk.place in places:  # a reload may have removed it
+            self._begin_quarantine(run.disk.place, run.medium, run.entry, hung_s, run.fields)
+
+    def _begin_quarantine(
+        self, place: str, medium: Medium, entry: ProbeEntry, hung_s: float, where: Mapping[str, str]
+    ) -> None:
+        quarantines = self.ledger.quarantines
+        is_new = quarantines.on(medium) is None
+        case = quarantines.hang(place, medium, entry.probe, hung_s=hung_s, now_s=now_s(), now_unix=time.time())
+        text = f"disk {entry.disk}: an I/O of {entry.probe} had not come back after {hung_s:.0f} s"
+        text += ": quarantine" if is_new else f": it still hangs (trial {case.hangs})"
+        text += f"; nothing starts there for {case.end_s - now_s():.0f} s, then one run as a trial"
+        extra = {**fields(disk=entry.disk, probe=entry.probe), **where}
+        log.error("%s", text, extra=extra | ({"MESSAGE_ID": BEGIN_ID} if is_new else {}))
+
+    def _recover(self, run: Run) -> None:
+        run.is_trial = False
+        case = self.ledger.quarantines.recover(run.medium, now_s())
+        if case is not None:
+            lasted_s = time.time() - case.begun_unix
+            text = "disk %s answers again: its quarantine is over after %.0f s"
+            log.warning(text, run.disk.name, lasted_s, extra={**run.fields, "MESSAGE_ID": END_ID})
+            self._count()
+
+    def _see_media(self) -> None:
+        """Whether disks that are in quarantine were removed, or others stand in their place."""
+        quarantines = self.ledger.quarantines
+        if not quarantines:
+            return
+        for disk in self.ledger.disks.values():
+            medium = medium_of(disk)
+            if disk.is_present:
+                is_over, why = quarantines.see(disk.place, medium, now_s()) is not None, "is another one now"
+            else:
+                # With a device go its I/Os; a file system that is not mounted any more may still be there.
+                has_ended = disk.target == "device" and self._holder_of(medium) is None
+                is_over, why = has_ended and quarantines.recover(medium, now_s()) is not None, "was removed"
+            if is_over:
+                extra = {**fields(disk=disk.name), "MESSAGE_ID": END_ID}
+                log.warning("disk %s %s: the quarantine is over", disk.name, why, extra=extra)
+
+    def _is_anything_hung(self) -> bool:
+        return bool(self._abandoned or self.ledger.quarantines or any(run.is_stuck for run in self._running))
 
     def _count(self) -> None:
         self.ledger.workers_running = len(self._running)
         self.ledger.workers_abandoned = len(self._abandoned)
+        self._is_marked = self._is_anything_hung()
         for disk in self.ledger.disks.values():
-            device = disk.identity.get("device", "")
-            disk.is_stuck = any(run.holds(disk.path, device) for run in self._abandoned)
+            self._mark(disk)
+        self._date()
+
+    def _mark(self, disk: DiskEntry) -> None:
+        """Say of a disk whether it hangs, as far as is known."""
+        disk.quarantines = self.ledger.quarantines.begun(disk.place)
+        if not self._is_marked:
+            disk.is_stuck, disk.is_quarantined, disk.held_by, disk.quarantine_end_unix = False, False, 0, 0.0
+            return
+        medium = medium_of(disk)
+        holder, case = self._holder_of(medium), self.ledger.quarantines.on(medium)
+        is_waiting = any(run.is_stuck and run.holds(medium) for run in self._running)
+        if is_waiting and not disk.is_stuck:
+            text = "disk %s is stuck: an I/O has been in flight for over %.0f s; the run goes on"
+            log.warning(text, disk.name, STUCK_S, extra=fields(disk=disk.name))
+        disk.is_stuck = holder is not None or case is not None or is_waiting
+        disk.is_quarantined = case is not None
+        disk.held_by = holder.pid if holder is not None else 0
+        disk.quarantine_end_unix = 0.0
+        if case is not None and holder is None:
+            # In whole seconds: two clocks are never quite the same distance apart.
+            disk.quarantine_end_unix = float(round(time.time() + case.end_s - now_s()))
+
+    def _date(self) -> None:
+        """Have the I/O for which a disk is in quarantine go on ageing."""
+        since = {(case.place, case.probe): case.hung_since_s for case in self.ledger.quarantines.open_cases()}
+        for entry in self.ledger.probes.values():
+            disk = self.ledger.disks.get(entry.disk)
+            entry.hung_since_s = since.get((disk.place, entry.probe)) if since and disk is not None else None
+
+    def explain(self, disk: DiskSettings, skip: Skip) -> str:
+        """What keeps a disk from being used, in words; empty where the reason says it all."""
+        medium = self._medium_of(disk)
+        if skip is Skip.STUCK and (holder := self._holder_of(medium)) is not None:
+            return described(disk.name, holder)
+        case = self.ledger.quarantines.on(medium)
+        if skip is Skip.QUARANTINED and case is not None:
+            return f"an I/O of {case.probe} had not come back: tried again in {max(case.end_s - now_s(), 0):.0f} s"
+        return ""
+
+    def _holder_of(self, medium: Medium) -> Holder | None:
+        return next((holder for holder in self._abandoned if holder.holds(medium)), None)
 
     def _delay_since(self, planned_s: float | None) -> Callable[[StatsPage], None] | None:
         """What books, at the first child of a run, how late it is."""
@@ -233,7 +425,7 @@ class Supervisor:
         if not controller or not self.max_workers_per_controller:
             return False
         # Without those abandoned: a disk that hangs must not stop the probes of its neighbours.
-        taken = sum(self._controller_of(run.disk) == controller for run in self._running)
+        taken = sum(self._controller_of(run.disk) == controller for run in self._running if not run.is_hanging)
         return taken >= self.max_workers_per_controller
 
     def _controller_of(self, disk: DiskSettings) -> str:
@@ -241,10 +433,14 @@ class Supervisor:
         entry = self.ledger.disks.get(disk.name)
         return entry.identity.get("controller", "") if entry is not None and entry.path == disk.path else ""
 
-    def _device_of(self, disk: DiskSettings) -> str:
-        """The device behind a disk, as far as the agent has seen it; empty where there is none to name."""
+    def _medium_of(self, disk: DiskSettings) -> Medium:
+        """What is behind a disk, as far as the agent has seen it."""
         entry = self.ledger.disks.get(disk.name)
-        return entry.identity.get("device", "") if entry is not None and entry.path == disk.path else ""
+        return medium_of(entry) if entry is not None and entry.path == disk.path else Medium(path=disk.path)
+
+    def _medium_of_name(self, name: str) -> Medium | None:
+        entry = self.ledger.disks.get(name)
+        return medium_of(entry) if entry is not None else None
 
     def _identity_of(self, disk: DiskSettings) -> str:
         """What the disk says of itself; empty where it says nothing, or has not been seen."""
@@ -270,3 +466,25 @@ class Supervisor:
         else:
             ended = "stopped after" if run.is_cut_short else "done in"
             log.info("%s on %s: %s %.1f s", result.probe, result.disk, ended, result.duration_s, extra=run.fields)
+
+
+def medium_of(disk: DiskEntry) -> Medium:
+    identity = disk.identity
+    return Medium(
+        path=disk.path,
+        device=identity.get("device", ""),
+        sequence=identity.get(DISKSEQ, ""),
+        number=key_of(identity),
+    )
+
+
+def described(disk: str, holder: Holder) -> str:
+    """Why a disk is left alone, for people."""
+    return (
+        f"child {holder.pid} of probe {holder.entry.probe} still waits in the kernel for disk {disk}, and does not end "
+        "on SIGKILL: nothing can start there until it has gone"
+    )
+
+
+def now_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -14,6 +14,9 @@ from iovigil.engines.stats import StatsPage
 
 RATE_MIN_PREFIXES = ("rate_min:", "rate_iops_min:")
 
+GONE = frozenset({errno.ENODEV, errno.ENOTCONN, errno.ESTALE})
+"""Of I/Os on what was open: the device was removed, the server of the file system has died."""
+
 SCRUB_PREFIX = "scrub:"  # of what is wrong with its state, not with the disk
 
 
@@ -41,6 +44,8 @@ def judge(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict:
             return Verdict(Failure.SETUP, page.text or reason(messages) or "this host does not allow the ioengine")
         case exit_status.ASLEEP:
             return Verdict(message=f"left asleep: {reason(messages)}")
+        case exit_status.TARGET_GONE:
+            return Verdict(Failure.GONE, reason(messages) or "the target has gone")
         case exit_status.TARGET_FAILED:
             return Verdict(Failure.SETUP, reason(messages) or "the target could not be opened or laid out")
     return Verdict(Failure.CRASH, f"the child ended with unknown status {ending.status}{quoting(messages)}")
@@ -57,6 +62,8 @@ def judge_job(ending: Exit, page: StatsPage, messages: Sequence[str]) -> Verdict
     # A disk may say EILSEQ of its own (protection information): then there is no mismatch of ours.
     if corruption and error in (0, errno.EILSEQ):
         return Verdict(Failure.VERIFY, corruption)
+    if error in GONE:
+        return Verdict(Failure.GONE, joined(page.text or os.strerror(error), corruption))
     if error or page.total_errors:
         return Verdict(Failure.IO_ERROR, joined(page.text or os.strerror(error), corruption))
     if not page.is_complete:

@@ -96,6 +96,8 @@ cdef class Job(PreparedJob):
     cdef bint may_pass(self, int error, unsigned kind) noexcept nogil
     cdef void advise(self, int advice) noexcept nogil
     cdef void fail(self, io_u *io, int error) noexcept nogil
+    cdef bint is_gone(self, uint32_t index) noexcept nogil
+    cdef str gone_hint(self)
     cdef void stop_early(self) noexcept nogil
     cdef void fail_engine(self, int error) noexcept nogil
     cdef void sync_target(self) noexcept nogil

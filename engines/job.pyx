@@ -15,6 +15,7 @@ from iovigil.engines.depth_search cimport (
     SEARCH_CHANGED, SEARCH_DONE, SEARCH_FAILED, SEARCH_SETTLED, SearchAction, search_begin, search_look, search_note,
 )
 from iovigil.engines.flow cimport flow_is_ahead, flow_leave, flow_note
+from iovigil.engines.gone cimport has_gone
 from iovigil.engines.io_u cimport (
     BUSY, DATASYNC, IO_BACKLOG, IO_OUT, IO_TRIMMED, IO_VERIFIED, QUEUED, READ, SYNC, SYNC_RANGE, TRIM, WRITE,
     QueueStatus, io_u,
@@ -40,6 +41,8 @@ from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
     int ECANCELED
+    int ENODEV
+    int ENOTCONN
     int ESTALE
     int ETIMEDOUT
 
@@ -211,7 +214,7 @@ cdef class Job(PreparedJob):
             operation = OPERATIONS[self.failure.ddir]
             place = f" at offset {self.failure.offset}, length {self.failure.length}" if self.failure.length else ""
             name = errno.errorcode.get(self.failure.error, self.failure.error)
-            hint = self.engine.hint(self.failure.error)
+            hint = self.engine.hint(self.failure.error) or self.gone_hint()
             self.stats.text = f"{operation}{place}: {os.strerror(self.failure.error)} ({name}){hint}"
         elif self.is_scrub and self.scrub.trouble() is not None and not wrong:
             self.page.error = self.scrub.error or ESTALE
@@ -225,6 +228,16 @@ cdef class Job(PreparedJob):
         elif wrong:
             self.page.error = EILSEQ
             self.stats.text = f"data corruption: {wrong} block{'s' * (wrong > 1)} failed verification"
+
+    cdef str gone_hint(self):
+        """What the error says to who looks after the disk, where what was opened is there no more."""
+        if self.targets.files[0].fd < 0:
+            return ""
+        if self.failure.error == ENODEV:
+            return ": the device was removed while it was open"
+        if self.failure.error == ENOTCONN or self.failure.error == ESTALE:
+            return ": the server of its file system has died; mount it anew"
+        return ""
 
     cdef void run_phases(self) noexcept nogil:
         cdef uint64_t now = now_ns(&self.page.clock), deadline = 0, end, budget, _loop, left
@@ -1030,6 +1043,9 @@ cdef class Job(PreparedJob):
     cdef void fail(self, io_u *io, int error) noexcept nogil:
         """Count an I/O that returned an error, and end the job unless that error may pass."""
         cdef int ddir = min(<int>io.ddir, <int>SYNC)
+        cdef bint is_gone = self.is_gone(io.file)
+        if is_gone:
+            error = ENODEV
         self.forget(io)
         slot_set(&self.page.inflight_ns[io.index], 0)  # nothing to be taken back
         if error == ENOSPC and self.options.fill_device and io.ddir == WRITE:
@@ -1040,15 +1056,21 @@ cdef class Job(PreparedJob):
             slot_add(&self.page.counter[<int>Counter.IOS][ddir], 1)
             slot_add(&self.page.total_errors, 1)
             slot_set(&self.page.first_error, slot_get(&self.page.first_error) or <uint64_t>error)
-            if self.is_scrub and self.scrub.failed(io, error):
+            if self.is_scrub and not is_gone and self.scrub.failed(io, error):
                 pass  # counted, and the scrub goes on to its other blocks
-            elif not self.may_pass(error, PASS_READ if io.ddir == READ else PASS_WRITE) and not self.failure.error:
+            elif not self.failure.error and (
+                    is_gone or not self.may_pass(error, PASS_READ if io.ddir == READ else PASS_WRITE)):
                 self.failure.error = error
                 self.failure.ddir = io.ddir
                 self.failure.offset = io.offset
                 self.failure.length = io.length
                 self.stop_early()
         self.release(io)
+
+    cdef bint is_gone(self, uint32_t index) noexcept nogil:
+        """Whether the device of an I/O that went wrong is there no more: whatever was said of the I/O, that is why."""
+        cdef const target_file *file = &self.targets.files[index]
+        return file.is_device and has_gone(file.fd)
 
     cdef void stop_early(self) noexcept nogil:
         """A fatal error: pick no more, drop what waits to be offered again, take back what is in flight."""
@@ -1083,6 +1105,9 @@ cdef class Job(PreparedJob):
                 if error != EINTR or slot_get(&self.page.stop):
                     break
                 error = 0
+            if error and error != EINTR and self.is_gone(file):
+                error = ENODEV
+                break
         slot_set(&self.page.inflight_ns[0], 0)
         if self.keeps_outcomes:
             self.outcomes.end_sync(NO_SLOT, not error)

@@ -148,9 +148,13 @@ cdef struct stats_page:
     scrub_figures scrub
 
 
+cdef class PackedPage:
+    cdef bytes data
+
+
 cdef class StatsPage:
     cdef stats_page *page
     cdef int fd  # -1: private memory
-    cdef int map(self) except -1
+    cdef int map(self, int flags) except -1
     cdef void initialise(self) noexcept
     cpdef close(self)

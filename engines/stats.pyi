@@ -104,6 +104,16 @@ class Usage(NamedTuple):
     max_rss_bytes: int
 
 @final
+class PackedPage:
+    """A stats page that is kept and not added to; those of equal pages are equal."""
+
+    def page(self) -> StatsPage:
+        """The page, in private memory of its own."""
+    def __len__(self) -> int:
+        """Bytes that it takes."""
+    def __hash__(self) -> int: ...
+
+@final
 class StatsPage:
     """Counters and histograms of one job, or the sum of several."""
 
@@ -123,6 +133,8 @@ class StatsPage:
     def fileno(self) -> int: ...
     def copy(self) -> StatsPage:
         """A private copy of the present moment; a phase that was running is taken as ended now."""
+    def packed(self) -> PackedPage:
+        """The page of the present moment, to be kept: a few KB instead of the whole layout."""
     def add(self, other: StatsPage) -> None:
         """Add the counters, histograms and times of another page; state, text and records stay.
 

@@ -6,9 +6,18 @@ from collections import namedtuple
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport errno as c_errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
-from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.mman cimport (
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    munmap,
+)
 
 from iovigil.engines.clock cimport monotonic_ns
 from iovigil.engines.latency cimport (
@@ -103,6 +112,96 @@ cdef uint64_t runtime_ns(const stats_page *page, int ddir) noexcept:
     return total
 
 
+# Most words of a page are 0, and most of the others are small: a word is 7 bits a byte, lowest first, with the eighth set
+# where more follow; a 0 is followed by how many there are of it.
+cdef inline size_t put_word(unsigned char *to, uint64_t word) noexcept nogil:
+    cdef size_t length = 0
+    while word >= 0x80:
+        to[length] = <unsigned char>(word | 0x80)
+        word >>= 7
+        length += 1
+    to[length] = <unsigned char>word
+    return length + 1
+
+
+cdef inline uint64_t take_word(const unsigned char **place) noexcept nogil:
+    cdef uint64_t word = 0
+    cdef int shift = 0
+    while place[0][0] & 0x80:
+        word |= <uint64_t>(place[0][0] & 0x7F) << shift
+        shift += 7
+        place[0] += 1
+    word |= <uint64_t>place[0][0] << shift
+    place[0] += 1
+    return word
+
+
+cdef enum:
+    PAGE_WORDS = sizeof(stats_page) // 8
+    LONGEST_WORD = 10
+
+
+cdef PackedPage pack(const stats_page *page):
+    cdef PackedPage self = PackedPage.__new__(PackedPage)
+    cdef const uint64_t *word = <const uint64_t *>page
+    cdef unsigned char *to = <unsigned char *>malloc(PAGE_WORDS * LONGEST_WORD)
+    cdef size_t length = 0, index = 0, zeroes_from
+    cdef uint64_t value
+    if to == NULL:
+        raise MemoryError
+    while index < PAGE_WORDS:
+        value = slot_get(&word[index])
+        index += 1
+        length += put_word(to + length, value)
+        if not value:
+            zeroes_from = index - 1
+            while index < PAGE_WORDS and not slot_get(&word[index]):
+                index += 1
+            length += put_word(to + length, index - zeroes_from)
+    try:
+        self.data = PyBytes_FromStringAndSize(<char *>to, length)
+    finally:
+        free(to)
+    return self
+
+
+cdef class PackedPage:
+    """A stats page that is kept and not added to."""
+
+    def __cinit__(self):
+        self.data = b""
+
+    def page(self):
+        """The page, in private memory of its own."""
+        if not self.data:
+            return StatsPage.private()
+        cdef StatsPage page = StatsPage.__new__(StatsPage)
+        page.map(MAP_PRIVATE | MAP_ANONYMOUS)  # all 0, and only what is not is touched
+        cdef uint64_t *word = <uint64_t *>page.page
+        cdef const unsigned char *place = <const unsigned char *>self.data
+        cdef const unsigned char *end = place + len(self.data)
+        cdef size_t index = 0
+        cdef uint64_t value
+        while place < end:
+            value = take_word(&place)
+            if value:
+                word[index] = value
+                index += 1
+            else:
+                index += take_word(&place)
+        return page
+
+    def __len__(self):
+        """Bytes that it takes."""
+        return len(self.data)
+
+    def __eq__(self, other):
+        return isinstance(other, PackedPage) and self.data == (<PackedPage>other).data
+
+    def __hash__(self):
+        return hash(self.data)
+
+
 cdef class StatsPage:
     """Counters and histograms of one job, or the sum of several.
 
@@ -132,7 +231,7 @@ cdef class StatsPage:
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             # A page of it that a full tmpfs cannot give when it is first written to would be a SIGBUS.
             os.posix_fallocate(self.fd, 0, sizeof(stats_page))
-        self.map()
+        self.map(MAP_SHARED)
         self.initialise()
         return self
 
@@ -144,7 +243,7 @@ cdef class StatsPage:
         size = os.fstat(fd).st_size
         if size != sizeof(stats_page):
             raise ValueError(f"stats page: {size} bytes, expected {sizeof(stats_page)}")
-        self.map()
+        self.map(MAP_SHARED)
         if self.page.magic != PAGE_MAGIC or self.page.version != PAGE_VERSION or self.page.size != sizeof(stats_page):
             raise ValueError("stats page: another layout; agent and engines are of different versions")
         return self
@@ -153,14 +252,13 @@ cdef class StatsPage:
     def private(cls):
         """An empty page in private memory, to add others to."""
         cdef StatsPage self = cls.__new__(cls)
-        self.page = <stats_page *>calloc(1, sizeof(stats_page))
-        if self.page == NULL:
-            raise MemoryError
+        # Not of the heap: what is not written to costs nothing, and all of it goes back to the kernel.
+        self.map(MAP_PRIVATE | MAP_ANONYMOUS)
         self.initialise()
         return self
 
-    cdef int map(self) except -1:
-        cdef void *address = mmap(NULL, sizeof(stats_page), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+    cdef int map(self, int flags) except -1:
+        cdef void *address = mmap(NULL, sizeof(stats_page), PROT_READ | PROT_WRITE, flags, self.fd, 0)
         if address == MAP_FAILED:
             raise OSError(c_errno, os.strerror(c_errno), "stats page")
         self.page = <stats_page *>address
@@ -178,10 +276,7 @@ cdef class StatsPage:
     cpdef close(self):
         """Give the memory back; reading the page afterwards is an error of the caller."""
         if self.page != NULL:
-            if self.fd >= 0:
-                munmap(self.page, sizeof(stats_page))
-            else:
-                free(self.page)
+            munmap(self.page, sizeof(stats_page))
             self.page = NULL
         if self.fd >= 0:
             os.close(self.fd)
@@ -197,6 +292,10 @@ cdef class StatsPage:
         if not other.page.ended_ns:
             other.page.ended_ns = monotonic_ns()
         return other
+
+    def packed(self):
+        """The page of the present moment, to be kept: a few KB instead of the whole layout."""
+        return pack(self.page)
 
     def add(self, StatsPage other not None):
         """Add the counters, histograms and times of another page; state, text and records stay.

@@ -102,11 +102,11 @@ for key in sys.argv[1].split("."):
 print(*wanted, sep="\n")' "$1"
 }
 
-# Prometheus and Alertmanager without their packages' services: a test must not leave a daemon on a developer's machine.
+# What Prometheus has, without its packages' services: a test must not leave a daemon on a developer's machine.
 fetch_prometheus() {
     local folder tool
     local -a missing=()
-    for tool in promtool prometheus prometheus-alertmanager amtool; do
+    for tool in promtool prometheus prometheus-node-exporter prometheus-alertmanager amtool; do
         command -v "$tool" >/dev/null || [[ -x $venv/bin/$tool ]] || missing+=("$tool")
     done
     ((${#missing[@]})) || return 0
@@ -115,7 +115,7 @@ fetch_prometheus() {
     # promtool has a package of its own since Debian 13.
     (
         cd "$folder"
-        apt-get download prometheus prometheus-alertmanager
+        apt-get download prometheus prometheus-node-exporter prometheus-alertmanager
         if apt-cache show promtool >/dev/null 2>&1; then apt-get download promtool; fi
         for package in *.deb; do dpkg-deb -x "$package" .; done
     )
@@ -140,7 +140,7 @@ case $profile in
     test)
         install_system_packages "${test_packages[@]}"
         step "Python packages for tests" "$venv/bin/pip" install --prefer-binary --group dev
-        step "promtool, prometheus, alertmanager" fetch_prometheus
+        step "promtool, prometheus, node_exporter, alertmanager" fetch_prometheus
         ;;
     *)
         echo "setup-dev.sh: no such profile: $profile (run or test)" >&2

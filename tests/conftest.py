@@ -64,6 +64,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
         "needs root and Debian's prometheus-alertmanager",
     ),
     "requires_apt": (lambda: is_root() and has("apt-get")() and has("dpkg-deb")(), "needs root and apt"),
+    "requires_node_exporter": (has("prometheus-node-exporter"), "prometheus-node-exporter is not installed"),
     "requires_openssl": (has("openssl"), "openssl is not installed"),
     "requires_curl": (has("curl"), "curl is not installed"),
     "requires_socket_activate": (has("systemd-socket-activate"), "systemd-socket-activate is not installed"),

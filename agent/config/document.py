@@ -13,6 +13,9 @@ from iovigil.engines.quantities import quoted
 MERGE: Final = "tag:yaml.org,2002:merge"
 NULL: Final = "tag:yaml.org,2002:null"
 STANDARD_TAGS: Final = "tag:yaml.org,2002:"
+MOST_PROBLEMS: Final = 100
+MOST_NODES: Final = 200_000
+"""What is read, a node that is used again by an alias each time: a short file can ask for more than ends in a day."""
 
 # The values are read as text, by the kind of their key: YAML's own reading would make 90 of 1:30 and False of no.
 Loader = yaml.SafeLoader
@@ -25,9 +28,22 @@ class Report:
         self.file = file
         # An anchored mapping is read wherever it is used: the same words on the same line are one mistake.
         self.problems: dict[Problem, None] = {}
+        self._nodes = 0
 
     def add(self, line: int, key: str, reason: str) -> None:
+        """Raises ConfigError when there are so many that nobody reads on."""
         self.problems[Problem(self.file, line, key, reason)] = None
+        if len(self.problems) >= MOST_PROBLEMS:
+            last = max(problem.line for problem in self.problems)
+            more = Problem(self.file, last, "", f"nothing more was looked at: these are {MOST_PROBLEMS} mistakes")
+            raise ConfigError([*self.problems, more])
+
+    def count(self, nodes: int, line: int) -> None:
+        """Book that so many nodes are read. Raises ConfigError when that would never end."""
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            self.add(line, "", f"asks, with its aliases (*name), for more than {MOST_NODES} values to be read")
+            raise ConfigError(self.problems)
 
 
 class Entry(NamedTuple):
@@ -55,7 +71,7 @@ class Section:
         self.report.add(line, self.key(name) if name else self.path, reason)
 
     def refuse_unknown(self, known: Collection[str]) -> None:
-        for name in self.entries.keys() - set(known):
+        for name in [name for name in self.entries if name not in known]:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
             self.refuse(name, f"is not a key here; {meant}")
@@ -74,6 +90,7 @@ class Section:
     def items(self, name: str) -> list[Node]:
         line, node = self.entries[name]
         if isinstance(node, SequenceNode):
+            self.report.count(len(node.value), line)
             return list(node.value)
         self.report.add(line, self.key(name), f"{found(node)}, where a list is expected")
         return []
@@ -134,6 +151,7 @@ def as_section(report: Report, path: str, line: int, node: Node) -> Section | No
 
 def fill(section: Section, node: MappingNode, seen: set[int]) -> None:
     """Enter the keys of a mapping, then those that it merges (`<<: *base`) and does not have itself."""
+    section.report.count(len(node.value), line_of(node))
     merged: list[Node] = []
     own: dict[str, Entry] = {}
     for key, value in node.value:

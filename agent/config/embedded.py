@@ -6,10 +6,12 @@ from string import Template
 from typing import Final
 
 from iovigil.agent.config import Config, parse
+from iovigil.agent.config.kinds import LONGEST_SOCKET
 
 TEXT: Final = Template("""\
 agent:
   listen: 127.0.0.1:9942
+  control_socket: $control_socket
   state_directory: $state_directory
 disks:
   - name: scratch
@@ -29,6 +31,13 @@ probes:
 def embedded(state_directory: str) -> Config:
     """Return the configuration of an agent that keeps everything under `state_directory`, an absolute path."""
     scratch_file = str(Path(state_directory) / "scratch")
+    control_socket = str(Path(state_directory) / "control.sock")
+    if len(control_socket.encode()) > LONGEST_SOCKET:
+        control_socket = "none"
     # A JSON string is a YAML string, whatever is in the path.
-    text = TEXT.substitute(state_directory=json.dumps(state_directory), scratch_file=json.dumps(scratch_file))
+    text = TEXT.substitute(
+        control_socket=json.dumps(control_socket),
+        state_directory=json.dumps(state_directory),
+        scratch_file=json.dumps(scratch_file),
+    )
     return parse(text, "embedded configuration")

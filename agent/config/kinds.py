@@ -4,6 +4,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from iovigil.agent.windows import WEEKDAYS, parse_days, parse_time_s, spell_time_of_day
@@ -20,6 +21,9 @@ FIELD: Final = re.compile(r"\{([^{}]*)\}")
 TELLING_FIELDS: Final = ("serial", "wwn", "by_id", "by_path", "mount", "kernel")
 TEMPLATE_FIELDS: Final = (*TELLING_FIELDS, "model", "transport", "controller")
 LONGEST_PATTERN: Final = 256
+LONGEST_SOCKET: Final = 107
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
+SECRET_NAME: Final = re.compile(r"authorization|token|secret|cookie|key|password", re.IGNORECASE)
 
 # The disk's own footer, the blocks of direct I/O and a block of every probe have to find room.
 SMALLEST_FILE: Final = 1 << 20
@@ -207,6 +211,47 @@ def read_host_name(text: str) -> str:
     return text.lower()
 
 
+def read_socket(text: str) -> str:
+    """The path of a Unix socket; empty for none."""
+    if text == "none":
+        return ""
+    path = read_path(text)
+    if len(path.encode()) > LONGEST_SOCKET:
+        raise ValueError(f"{quoted(text)} is too long for a Unix socket: at most {LONGEST_SOCKET} bytes")
+    return path
+
+
+def read_endpoint(text: str) -> str:
+    """The URL of a receiver, with its path and without a password."""
+    example = "such as http://127.0.0.1:4318/v1/metrics, or Prometheus' http://host:9090/api/v1/otlp/v1/metrics"
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not a URL {example}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not has_port or not text.isprintable():
+        raise ValueError(f"{quoted(text)} is not a URL {example}")
+    if "@" in parts.netloc:
+        raise ValueError("has a password in it: give a header in headers_file")
+    if parts.path in ("", "/"):
+        raise ValueError(f"{quoted(text)} has no path: give the whole URL, {example}")
+    return text
+
+
+def read_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not HEADER_NAME.fullmatch(name.strip()) or not value.strip().isprintable():
+        raise ValueError(f"{quoted(text)} is not a header such as X-Scope-OrgID: storage")
+    return name.strip(), value.strip()
+
+
+def read_open_header(text: str) -> str:
+    name, value = read_header(text)
+    if SECRET_NAME.search(name):
+        raise ValueError(f"{name} is a secret, and this file is no place for one: give it in headers_file")
+    return f"{name}: {value}"
+
+
 def choice(*values: str) -> Kind:
     def read(text: str) -> str:
         if text not in values:
@@ -231,6 +276,9 @@ NAME: Final = Kind(read_label, {"type": "string", "pattern": f"^{LABEL.pattern}$
 PATTERN: Final = Kind(read_glob, {"type": "string", "pattern": rf"^{GLOB.pattern}$"})
 LISTEN: Final = Kind(read_address, {"type": "string", "examples": ["127.0.0.1:9942", "[::]:9942", ":9942"]})
 DIRECTORY: Final = Kind(read_path, {"type": "string", "pattern": "^/"})
+SOCKET: Final = Kind(read_socket, {"type": "string", "pattern": "^(/|none$)"})
+ENDPOINT: Final = Kind(read_endpoint, {"type": "string", "pattern": "^https?://"})
+HEADER: Final = Kind(read_open_header, {"type": "string", "pattern": "^[^:]+:"})
 FILE: Final = Kind(read_file, {"type": "string", "pattern": "^/"})
 DEVICE: Final = Kind(read_device, {"type": "string", "pattern": "^/dev/"})
 TEMPLATE: Final = Kind(read_template, {"type": "string", "examples": ["{serial}", "{model}-{serial}", "{mount}"]})

@@ -114,6 +114,46 @@ class HistorySettings(msgspec.Struct, frozen=True):
         return Bounds(self.runs, self.days, self.failures, self.failure_days, self.size)
 
 
+class TextfileSettings(msgspec.Struct, frozen=True):
+    """A file in the directory that node_exporter reads, where that is what is scraped: see [outputs.md](outputs.md)."""
+
+    directory: Annotated[
+        str,
+        key(
+            "What node_exporter has as --collector.textfile.directory; the agent's user writes there.", kinds.DIRECTORY
+        ),
+    ]
+    every_s: Annotated[float, key("How often `iovigil.prom` is written there.", kinds.INTERVAL)] = msgspec.field(
+        name="every", default=60.0
+    )
+
+
+class OtlpSettings(msgspec.Struct, frozen=True):
+    """Where metrics are pushed by OpenTelemetry's OTLP over HTTP, with the extra `iovigil[otlp]`: see
+    [outputs.md](outputs.md)."""
+
+    endpoint: Annotated[str, key("The receiver's whole URL, such as http://127.0.0.1:4318/v1/metrics.", kinds.ENDPOINT)]
+    every_s: Annotated[float, key("How often they are pushed.", kinds.INTERVAL)] = msgspec.field(
+        name="every", default=60.0
+    )
+    timeout_s: Annotated[float, key("How long a push may take; what is left then is dropped.", kinds.INTERVAL)] = (
+        msgspec.field(name="timeout", default=10.0)
+    )
+    headers: Annotated[
+        tuple[str, ...], key("Headers that are no secret, such as `X-Scope-OrgID: storage`.", kinds.HEADER)
+    ] = ()
+    headers_file: Annotated[
+        str, key("File with headers that are one, a line each; it is read at each push.", kinds.DIRECTORY)
+    ] = ""
+    ca_file: Annotated[str, key("PEM of who signed the receiver's certificate.", kinds.DIRECTORY)] = ""
+    cert_file: Annotated[str, key("PEM of a client certificate.", kinds.DIRECTORY)] = ""
+    key_file: Annotated[str, key("PEM of its key.", kinds.DIRECTORY)] = ""
+    compression: Annotated[str, key("`gzip` or `none`.", kinds.choice("gzip", "none"))] = "gzip"
+    instance: Annotated[
+        str, key("What tells this agent from others (service.instance.id); the host's name if empty.", kinds.NAME)
+    ] = ""
+
+
 class LimitSettings(msgspec.Struct, frozen=True):
     """What the kernel holds a child to, in a control group of its own; where the agent may make none, nothing does."""
 
@@ -137,6 +177,14 @@ class AgentSettings(msgspec.Struct, frozen=True):
             takes_one=True,
         ),
     ] = ("127.0.0.1:9942",)
+    control_socket: Annotated[
+        str,
+        key(
+            "Unix socket for `iovigil pause` and the like, that only root and the agent's user can open; or `none`. "
+            "It needs no agent.web.enable_control.",
+            kinds.SOCKET,
+        ),
+    ] = "/run/iovigil/control.sock"
     state_directory: Annotated[
         str, key("The agent's own; its lock there keeps a second agent out.", kinds.DIRECTORY)
     ] = "/var/lib/iovigil"
@@ -157,6 +205,10 @@ class AgentSettings(msgspec.Struct, frozen=True):
         HistorySettings, key("What is remembered of runs: a mapping, in which anything may be left out.")
     ] = HistorySettings()
     web: Annotated[WebSettings, key("Who may ask the agent what: a mapping, see `web`.")] = WebSettings()
+    textfile: Annotated[
+        TextfileSettings | None, key("A file for node_exporter, with what a scrape has: a mapping, see `textfile`.")
+    ] = None
+    otlp: Annotated[OtlpSettings | None, key("Where metrics are pushed by OTLP: a mapping, see `otlp`.")] = None
     limits: Annotated[
         LimitSettings, key("What the kernel holds each child to, where its probe does not say: a mapping.")
     ] = LimitSettings()

@@ -1,5 +1,6 @@
 """What must hold between the keys of a configuration, once each can be read."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -10,12 +11,14 @@ from iovigil.agent.config import kinds
 from iovigil.agent.config.document import Section
 from iovigil.agent.config.model import (
     DiskSettings,
+    OtlpSettings,
     PressureSettings,
     ProbeSettings,
     SelectorSettings,
     WindowSettings,
     works_in_region,
 )
+from iovigil.agent.config.problems import ConfigError
 from iovigil.agent.disks.guard import REGION_ENGINES
 from iovigil.engines.coherence import check
 from iovigil.engines.options import SECOND_US, SPECS, JobOptions, OptionError
@@ -23,6 +26,12 @@ from iovigil.engines.quantities import spell_size, spell_time
 
 T = TypeVar("T")
 
+MOST_DISKS: Final = 1000
+MOST_PROBES: Final = 200
+MOST_COMPARISONS: Final = 1_000_000
+MOST_TURNS: Final = 10_000
+"""Probes on disks: each has accounts in memory, and a place in the plan."""
+MOST_WINDOWS: Final = 64
 UNKNOWN: Final = "\ue000"
 """Stands for what a name will hold: a letter that no name has."""
 
@@ -93,6 +102,47 @@ def refuse_files(written: str, option: str, value: object) -> None:
     """Raise OptionError for a pattern that is the contents of a file, which may be on a disk that hangs."""
     if option == "buffer_pattern" and "'" in str(value):
         raise OptionError(written, 'takes no file in a probe: give the bytes, as "text" or 0xhex')
+
+
+def check_otlp(otlp: OtlpSettings, agent: Section, section: Section) -> None:
+    """Report what cannot be pushed: what it needs may not be installed."""
+    if not has_module("opentelemetry.exporter.otlp.proto.http.metric_exporter"):
+        agent.refuse("otlp", "needs a package that is not installed: pip install 'iovigil[otlp]'")
+    if otlp.timeout_s > otlp.every_s:
+        section.refuse("timeout", f"is longer than every: {spell_time(round(otlp.every_s * SECOND_US))}")
+    if otlp.key_file and not otlp.cert_file:
+        section.refuse("key_file", "is nothing without cert_file")
+    if otlp.endpoint.startswith("http:") and (otlp.ca_file or otlp.cert_file):
+        section.refuse("endpoint", "is http, where no certificate is of use: https")
+
+
+def has_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def check_extent(
+    probes: Sequence[Located[ProbeSettings]],
+    disks: Sequence[Located[DiskSettings]],
+    selectors: Sequence[Located[SelectorSettings]],
+    root: Section,
+) -> None:
+    """Report what is more than an agent can have to do, before anything is tried on all of it. Raises ConfigError."""
+    before, number = len(root.report.problems), len(disks) + len(selectors)
+    if number > MOST_DISKS:
+        root.refuse("disks", f"has {number} entries: at most {MOST_DISKS}")
+    if len(probes) > MOST_PROBES:
+        root.refuse("probes", f"has {len(probes)} of them: at most {MOST_PROBES}")
+    if sum(len(probe.disks) for probe, _ in probes) * number > MOST_COMPARISONS:
+        root.refuse("probes", f"has patterns that would be compared with disks more than {MOST_COMPARISONS} times")
+    if len(root.report.problems) > before:
+        raise ConfigError(root.report.problems)
+    turns = sum(probe.covers(disk.name) for probe, _ in probes for disk, _ in disks)
+    if turns > MOST_TURNS:
+        root.refuse("probes", f"has {turns} starts to plan, counting each probe on each disk: at most {MOST_TURNS}")
+        raise ConfigError(root.report.problems)
 
 
 def check_disks(disks: Sequence[Located[DiskSettings]]) -> None:

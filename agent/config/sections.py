@@ -17,10 +17,12 @@ from iovigil.agent.config.model import (
     FactSettings,
     HistorySettings,
     LimitSettings,
+    OtlpSettings,
     PressureSettings,
     ProbeSettings,
     RegionSettings,
     SelectorSettings,
+    TextfileSettings,
     WebSettings,
     WindowSettings,
     keys_of,
@@ -40,6 +42,8 @@ AGENT_PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "web": WebSettings,
     "pressure": PressureSettings,
     "history": HistorySettings,
+    "textfile": TextfileSettings,
+    "otlp": OtlpSettings,
     "limits": LimitSettings,
 }
 """The mappings in `agent`."""
@@ -55,13 +59,19 @@ def read_agent(root: Section) -> AgentSettings:
             values[name] = settings
     if isinstance(pressure := values.get("pressure"), PressureSettings):
         rules.check_pressure(pressure, section.section("pressure") or section)
+    if isinstance(otlp := values.get("otlp"), OtlpSettings):
+        rules.check_otlp(otlp, section, section.section("otlp") or section)
     return AgentSettings(**values)
 
 
 def read_part(section: Section, name: str, settings: type[S]) -> S | None:
-    """Return a mapping in a section, in which anything may be left out; None where it is not there."""
+    """Return a mapping in a section; None where it is not there, or does not say what it has to."""
     part = section.section(name) if name in section.entries else None
-    return settings(**read_keys(part, settings)) if part is not None else None
+    if part is None:
+        return None
+    values = read_keys(part, settings)
+    is_whole = all(key.field in values for key in keys_of(settings) if key.is_required)
+    return settings(**values) if is_whole else None
 
 
 def read_disks(root: Section) -> list[Located[DiskSettings]]:
@@ -160,6 +170,8 @@ def read_windows(probe: Section) -> tuple[WindowSettings, ...]:
             rules.check_window(windows[-1], section)
     if isinstance(probe.entries["windows"].node, SequenceNode) and not probe.items("windows"):
         probe.refuse("windows", "is an empty list: leave it out where the probe may start at any time")
+    if len(windows) > rules.MOST_WINDOWS:
+        probe.refuse("windows", f"has {len(windows)} of them: at most {rules.MOST_WINDOWS}")
     return tuple(windows)
 
 
@@ -204,6 +216,8 @@ def read_list(section: Section, key: ConfigKey) -> tuple[Any, ...] | None:
             section.report.add(line, f"{section.key(key.name)}[{index}]", str(error))
     if isinstance(section.entries[key.name].node, SequenceNode) and not items:
         section.refuse(key.name, "is an empty list")
+    if len(items) > rules.MOST_DISKS:
+        section.refuse(key.name, f"has {len(items)} values: at most {rules.MOST_DISKS}")
     return tuple(values) if values and len(values) == len(items) else None
 
 

@@ -22,6 +22,9 @@ LABELS: Final = (
     "path",
 )
 
+DISKSEQ: Final = "diskseq"
+"""No label: the kernel's number of this appearance of a device, which no other has until the next boot."""
+
 # The first that is found in the device's place in the tree of devices, from the disk outwards.
 TRANSPORTS: Final = (
     (r"/nvme\d+", "nvme"),
@@ -64,7 +67,8 @@ def read(name: str, root: str = "/", path: str = "") -> dict[str, str]:
         "controller": controller(disk, root),
         "path": path or best_link(links) or f"/dev/{name.replace('!', '/')}",
     }
-    return {label: labels[label] for label in LABELS}
+    sequence = first(whole, root, DISKSEQ)
+    return {label: labels[label] for label in LABELS} | ({DISKSEQ: sequence} if sequence else {})
 
 
 def scheduler(name: str, root: str = "/") -> str:

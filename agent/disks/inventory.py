@@ -3,16 +3,26 @@
 Only /proc, /sys, /run and the links under /dev are read: a watched filesystem or device may hang whoever touches it.
 """
 
+import os
 import re
+import time
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 
 from iovigil.agent.config import DiskSettings
-from iovigil.agent.disks import identity, mounts, sysfs
+from iovigil.agent.disks import identity, mounts, sysfs, udev
 
 # systemd makes a unit of every line of /etc/fstab; unlike that file they lie on a tmpfs.
 MOUNT_UNITS = "/run/systemd/generator"
+
+IDENTITY_S: Final = 60.0
+TABLE_S: Final = 0.1
+
+ReadIdentity = Callable[[str, str, str], dict[str, str]]
+ReadMounts = Callable[[str, str], str]
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,12 +40,75 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """Labels of disk_info."""
 
 
-def resolve(disk: DiskSettings, root: str = "/") -> Resolved:
+def resolve(
+    disk: DiskSettings,
+    root: str = "/",
+    *,
+    read_identity: ReadIdentity = identity.read,
+    read_mounts: ReadMounts = mounts.text_of,
+) -> Resolved:
     """Find what a configured disk is now; never raises, an absent disk says why."""
-    return resolve_device(disk, root) if disk.device else resolve_file(disk, root)
+    if disk.device:
+        return resolve_device(disk, root, read_identity)
+    return resolve_file(disk, root, read_identity, read_mounts)
 
 
-def resolve_device(disk: DiskSettings, root: str) -> Resolved:
+class Known(NamedTuple):
+    """What hardware a device was, and what told that it was this one."""
+
+    sign: tuple[object, ...]
+    read_s: float
+    labels: dict[str, str]
+
+
+class Watch:
+    """Looks at the same disks again and again; for one thread at a time.
+
+    What hardware a device is takes two dozen reads. It is the same while the kernel counts it as the same disk and udev
+    has written no other record of it. Some of it is a setting: so it is read anew from time to time all the same.
+    """
+
+    def __init__(self, root: str = "/", clock: Callable[[], float] = time.monotonic) -> None:
+        self._root = root
+        self._clock = clock
+        self._known: dict[tuple[str, str], Known] = {}
+        self._mounts = ""
+        self._mounts_read_s = -TABLE_S
+
+    def resolve(self, disk: DiskSettings) -> Resolved:
+        """As `resolve` above."""
+        return resolve(disk, self._root, read_identity=self._identity, read_mounts=self._mounts_of)
+
+    def _identity(self, name: str, root: str, path: str) -> dict[str, str]:
+        sign, now_s = sign_of(name, root), self._clock()
+        known = self._known.get((name, path))
+        if known is None or not sign or known.sign != sign or now_s - known.read_s >= IDENTITY_S:
+            known = self._known[name, path] = Known(sign, now_s, identity.read(name, root, path))
+        return dict(known.labels)
+
+    def _mounts_of(self, process: str, root: str) -> str:
+        # Once for all the disks of a look.
+        now_s = self._clock()
+        if now_s - self._mounts_read_s >= TABLE_S:
+            self._mounts, self._mounts_read_s = mounts.text_of(process, root), now_s
+        return self._mounts
+
+
+def sign_of(name: str, root: str) -> tuple[object, ...]:
+    """What differs where the same name means another device, or udev says something else of it; empty if unknown."""
+    # Since Linux 5.15: a number that no two disks have between two boots, nor one that gets another medium.
+    sequence = sysfs.read(f"{sysfs.directory(sysfs.whole_disk(name, root), root)}/diskseq")
+    if not sequence:
+        return ()
+    number = sysfs.read(f"{sysfs.directory(name, root)}/dev")
+    try:
+        record = os.stat(sysfs.under(root, f"{udev.DATA}/b{number}"))
+    except OSError:
+        return sequence, number, sysfs.size_bytes(name, root)
+    return sequence, number, sysfs.size_bytes(name, root), record.st_ino, record.st_mtime_ns
+
+
+def resolve_device(disk: DiskSettings, root: str, read_identity: ReadIdentity) -> Resolved:
     name = sysfs.name_behind(disk.device, root)
     if not name:
         reason = "is no block device of this machine"
@@ -44,15 +117,15 @@ def resolve_device(disk: DiskSettings, root: str) -> Resolved:
         return absent(disk, f"{disk.device} {reason}")
     if not sysfs.size_bytes(name, root):
         return absent(disk, f"{disk.device} ({name}) has no medium: its size is 0")
-    found = present(disk.name, name, disk.device, sysfs.size_bytes(name, root), root)
+    found = present(disk.name, name, disk.device, sysfs.size_bytes(name, root), root, read_identity)
     if disk.key and disk.key not in (found.identity["wwn"], found.identity["serial"]):
         return absent(disk, f"{disk.device} ({name}) is another disk now")
     return found
 
 
-def resolve_file(disk: DiskSettings, root: str) -> Resolved:
+def resolve_file(disk: DiskSettings, root: str, read_identity: ReadIdentity, read_mounts: ReadMounts) -> Resolved:
     try:
-        tree = mount_tree(mounts.text_of("self", root))
+        tree = mount_tree(read_mounts("self", root))
     except (OSError, ValueError, IndexError) as problem:
         return absent(disk, f"the mounts cannot be read: {problem}")
     mount = tree.behind(disk.file)
@@ -73,7 +146,7 @@ def resolve_file(disk: DiskSettings, root: str) -> Resolved:
             size_bytes=disk.size,
             identity=labels,
         )
-    return present(disk.name, name, "", disk.size, root)
+    return present(disk.name, name, "", disk.size, root, read_identity)
 
 
 @lru_cache(maxsize=1)
@@ -93,14 +166,21 @@ def all_disks(root: str = "/") -> tuple[Resolved, ...]:
     return tuple(found)
 
 
-def present(name: str, device: str, configured_path: str, size_bytes: int, root: str) -> Resolved:
+def present(
+    name: str,
+    device: str,
+    configured_path: str,
+    size_bytes: int,
+    root: str,
+    read_identity: ReadIdentity = identity.read,
+) -> Resolved:
     return Resolved(
         name=name,
         is_present=True,
         device=device,
         major_minor=sysfs.read(f"{sysfs.directory(device, root)}/dev"),
         size_bytes=size_bytes,
-        identity=identity.read(device, root, configured_path),
+        identity=read_identity(device, root, configured_path),
     )
 
 

@@ -28,6 +28,7 @@ ERROR_OF_FAILURE: Final[Mapping[Failure, int]] = {
     Failure.CRASH: errno.ECHILD,
     Failure.REFUSED: errno.EPERM,
     Failure.SETUP: errno.EINVAL,
+    Failure.GONE: errno.ENODEV,
 }
 
 

@@ -34,6 +34,7 @@ FAILURE_WORDS: Final[Mapping[Failure, str]] = {
     Failure.CRASH: "the worker died",
     Failure.REFUSED: "target refused",
     Failure.SETUP: "could not start",
+    Failure.GONE: "the device has gone",
 }
 
 

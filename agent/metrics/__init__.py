@@ -1,5 +1,5 @@
-"""What Prometheus scrapes: one module per group of metric families, built afresh from the ledger at every scrape."""
+"""What Prometheus scrapes: one module per group of metric families, filled from the ledger."""
 
-from iovigil.agent.metrics.exposition import render
+from iovigil.agent.metrics.exposition import Exposition, render
 
-__all__ = ["render"]
+__all__ = ["Exposition", "render"]

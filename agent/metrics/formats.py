@@ -1,7 +1,7 @@
 """Formats: which text format answers an Accept header, and its encoder."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -14,8 +14,21 @@ OPENMETRICS_TYPE: Final = openmetrics.CONTENT_TYPE_LATEST
 OPENMETRICS_VERSIONS: Final = ("", "0.0.1", "1.0.0")
 
 
-def choose(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """The encoder and content type for an Accept header; the classic text format when nothing better is asked for.
+class Format(NamedTuple):
+    """A text format."""
+
+    content_type: str
+    encode: Callable[[Collector], bytes]
+    end: str = ""
+    """What stands behind the last sample."""
+
+
+TEXT: Final = Format(TEXT_TYPE, generate_latest)
+OPENMETRICS: Final = Format(OPENMETRICS_TYPE, openmetrics.generate_latest, "# EOF\n")
+
+
+def choose(accept: str) -> Format:
+    """The format for an Accept header; the classic text format when nothing better is asked for.
 
     prometheus-client's own choice is not used: it ignores `q` and echoes any version it is asked for.
     """
@@ -27,5 +40,5 @@ def choose(accept: str) -> tuple[Callable[[Collector], bytes], str]:
             case "text/plain" | "text/*" | "*/*":
                 text_q = max(text_q, q)
     if openmetrics_q and openmetrics_q >= text_q:
-        return openmetrics.generate_latest, OPENMETRICS_TYPE
-    return generate_latest, TEXT_TYPE
+        return OPENMETRICS
+    return TEXT

@@ -29,7 +29,7 @@ DROPPED_IOS = Family(
 OLDEST_INFLIGHT_IO = Family(
     "gauge",
     "iovigil_oldest_inflight_io_seconds",
-    "Age of the oldest submitted, uncompleted I/O; 0 when none.",
+    "Age of the oldest submitted, uncompleted I/O; 0 when none. After a run that was killed with it, until a run ends.",
     ("disk", "probe"),
     "seconds",
 )

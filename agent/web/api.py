@@ -112,10 +112,10 @@ OPERATIONS: Final = (
         method="POST",
         path=f"{ROOT}/resume",
         id="resume",
-        summary="Undo a pause.",
+        summary="Undo a pause, and have a disk in quarantine tried at once.",
         answer=resources.Pauses,
         body=resources.ResumeOrder,
-        problems=REFUSALS,
+        problems=(*REFUSALS, HTTPStatus.CONFLICT),
     ),
     Operation(
         method="POST",
@@ -142,14 +142,17 @@ class Api:
         plan: Plan | None = None,
         control: Control | None = None,
         is_control_enabled: Callable[[], bool] = lambda: False,
+        is_operators: Callable[[web.Request], bool] = lambda _: False,
         host: str = "",
     ) -> None:
+        """`is_operators` says whether a request came in where control is always enabled."""
         self._ledger_of = ledger_of
         self._runs = runs
         self._mismatches = mismatches
         self._plan = plan
         self._control = control
         self._is_control_enabled = is_control_enabled
+        self._is_operators = is_operators
         self._host = host
         self._started_unix = time.time()
         self._document = msgspec.json.encode(openapi.document(OPERATIONS))
@@ -269,7 +272,7 @@ class Api:
         )
 
     async def _pause(self, request: web.Request) -> web.Response:
-        control, order = self._allowed(), await read_order(request, resources.PauseOrder)
+        control, order = self._allowed(request), await read_order(request, resources.PauseOrder)
         if order.until_unix is not None and order.until_unix <= time.time():
             raise ProblemError(BAD, "until_unix has passed: give a time to come", found=str(order.until_unix))
         with self._said():
@@ -277,28 +280,32 @@ class Api:
         return answer(request, resources.Pauses(pauses=self.standing().pauses()))
 
     async def _resume(self, request: web.Request) -> web.Response:
-        control, order = self._allowed(), await read_order(request, resources.ResumeOrder)
-        with self._said():
-            control.resume(order.disk, order.probe)
+        control, order = self._allowed(request), await read_order(request, resources.ResumeOrder)
+        try:
+            with self._said():
+                control.resume(order.disk, order.probe)
+        except Busy as busy:
+            detail = f"{order.disk} cannot be released now: {why(busy)}"
+            raise ProblemError(HTTPStatus.CONFLICT, detail, reason=busy.skip.value) from None
         return answer(request, resources.Pauses(pauses=self.standing().pauses()))
 
     async def _run_now(self, request: web.Request) -> web.Response:
-        control, order = self._allowed(), await read_order(request, resources.RunOrder)
+        control, order = self._allowed(request), await read_order(request, resources.RunOrder)
         self._check_names(order.disk, order.probe)
         try:
             with self._said():
                 control.run_now(order.disk, order.probe)
         except Busy as busy:
-            detail = f"{order.probe} cannot start on {order.disk} now ({busy.skip.value}): try again later"
+            detail = f"{order.probe} cannot start on {order.disk} now ({busy.skip.value}): {why(busy)}"
             raise ProblemError(HTTPStatus.CONFLICT, detail, reason=busy.skip.value) from None
         return answer(request, resources.Started(disk=order.disk, probe=order.probe), HTTPStatus.ACCEPTED)
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return send(request, self._document)
 
-    def _allowed(self) -> Control:
+    def _allowed(self, request: web.Request) -> Control:
         """What the request may use. Raises ProblemError."""
-        if not self._is_control_enabled():
+        if not self._is_control_enabled() and not self._is_operators(request):
             detail = "this API is read-only: set agent.web.enable_control to true in the configuration, and reload"
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         if self._control is None:
@@ -374,6 +381,11 @@ def read_query(request: web.Request, of: type[S]) -> S:
         return msgspec.convert(given, of, strict=False)
     except msgspec.ValidationError as error:
         raise misfit(error, given, of) from None
+
+
+def why(busy: Busy) -> str:
+    """In words, where it has any beside its reason."""
+    return str(busy) if str(busy) != busy.skip.value else "try again later"
 
 
 async def read_order(request: web.Request, of: type[S]) -> S:

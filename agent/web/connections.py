@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
+from aiohttp import StreamReader
+
+from iovigil.agent.web.control_socket import is_operator
 from iovigil.agent.web.tls import names_in
-from iovigil.agent.web.web_config import WebConfig
+from iovigil.agent.web.web_config import OPEN, WebConfig
 from iovigil.agent.web_account import Refusal, WebAccount
 
 # Clients must not use up the descriptors that the children need.
@@ -24,6 +27,7 @@ KEEPALIVE_S: Final = 120.0  # longer than a scrape interval
 UNREAD_S: Final = 30.0
 SWEEP_INTERVAL_S: Final = 1.0
 MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_DROPPED_BYTES: Final = 16 << 20  # of a body that is not wanted, while its sender has yet to read that
 PAUSE_S: Final = 1.0
 
 UNTRUSTED: Final = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
@@ -42,15 +46,22 @@ class State(enum.Enum):
     WAITING = enum.auto()
     READING = enum.auto()
     SERVING = enum.auto()
+    RECEIVING = enum.auto()  # a body, for as long as the gate waits
     SENDING = enum.auto()
 
 
 class Connection(asyncio.Protocol):
     """Stands between the transport and aiohttp's handler of a connection, and watches what passes."""
 
-    def __init__(self, book: "Connections", peer: str) -> None:
+    def __init__(self, book: "Connections", peer: str, listener: socket.socket) -> None:
         self._book = book
         self.peer = peer
+        self.listener = listener
+        """Where it came in."""
+        self.is_operator = False
+        """Whether it came in where nobody else can: it is asked for nothing more."""
+        self.must_end = False
+        """Whether the next answer is its last."""
         self.state = State.OPENING
         self.since_s = time.monotonic()
         self.config: WebConfig | None = None
@@ -61,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._handler: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._has_served = False
+        self._body: StreamReader | None = None
+        self._dropped_bytes = 0
         self._head_bytes = 0
         self._head_end = b""
 
@@ -68,8 +81,16 @@ class Connection(asyncio.Protocol):
         self.state = state
         self.since_s = time.monotonic()
 
-    def begin_request(self) -> None:
+    def begin_request(self, body: StreamReader) -> None:
         self._has_served = True
+        self._body = body
+        self.enter(State.SERVING)
+
+    def begin_body(self) -> None:
+        """Who drips a body is of no use meanwhile, and may have to give way."""
+        self.enter(State.RECEIVING)
+
+    def end_body(self) -> None:
         self.enter(State.SERVING)
 
     def end_request(self) -> None:
@@ -82,6 +103,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif self.opening is not None:
             self.opening.cancel()
+
+    def end_soon(self) -> None:
+        """End it, with the answer to what has been asked."""
+        self.must_end = True
+        if self.state is State.SENDING and self._transport is not None:
+            self._transport.close()  # what is in its buffer goes out first
+        elif self.state in (State.OPENING, State.WAITING):
+            self.abort()
 
     def is_late(self, now_s: float) -> bool:
         """Whether its time is over; takes note of an answer that has gone out."""
@@ -118,6 +147,9 @@ class Connection(asyncio.Protocol):
         if self._handler is None:
             return
         if self.state in (State.WAITING, State.SENDING):
+            if self._is_in_body:
+                self._drop(data)
+                return
             self.enter(State.READING)
         if self.state is State.READING and self._is_head_too_large(data):
             self._book.account.refuse(Refusal.HEADER)
@@ -126,6 +158,20 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._handler.data_received(data)
+
+    def _drop(self, data: bytes) -> None:
+        assert self._handler is not None
+        assert self._transport is not None
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > MAX_DROPPED_BYTES:
+            self._transport.close()
+        else:
+            self._handler.data_received(data)
+
+    @property
+    def _is_in_body(self) -> bool:
+        """Whether more is to come of a request that has its answer: aiohttp reads and drops that for a moment."""
+        return self._body is not None and not self._body.is_eof()
 
     def _is_head_too_large(self, data: bytes) -> bool:
         # aiohttp bounds each line of a header, older ones not how many there are.
@@ -172,6 +218,7 @@ class Connections:
         self._all: dict[Connection, None] = {}
         self._by_handler: dict[object, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: dict[socket.socket, asyncio.Task[None]] = {}
         self._cannot_accept = False
 
     @property
@@ -182,16 +229,26 @@ class Connections:
         """The connection that aiohttp's protocol serves."""
         return self._by_handler.get(handler)
 
-    def serve(self, listener: socket.socket) -> None:
-        self._start(self._accept(listener), f"accept {listener.fileno()}")
+    def serve(self, listener: socket.socket, *, is_operators: bool = False) -> None:
+        """Accept what comes in there; with `is_operators` nobody but they can open it."""
+        self._accepting[listener] = self._start(self._accept(listener, is_operators), f"accept {listener.fileno()}")
+
+    async def withdraw(self, listener: socket.socket) -> None:
+        """Accept no more there, and end what came in that way: an answer under way is the last."""
+        task = self._accepting.pop(listener)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for connection in [each for each in self._all if each.listener is listener]:
+            connection.end_soon()
 
     def begin(self) -> None:
         self._start(self._sweep(), "sweep")
 
-    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def stop(self) -> None:
         """Accept no more, and end what is in a handshake."""
@@ -202,7 +259,7 @@ class Connections:
         for connection in [each for each in self._all if each.state is State.OPENING]:
             self.forget(connection, None)  # a task that never began does not do it
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket, is_operators: bool) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -214,11 +271,15 @@ class Connections:
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._cannot_accept = False
+            if is_operators and not is_operator(taken):
+                reset(taken)
+                continue
             if len(self._all) >= MAX_CONNECTIONS and not self._make_room():
                 self.account.refuse(Refusal.FULL)
                 reset(taken)
                 continue
-            connection = Connection(self, str(peer[0]) if isinstance(peer, tuple) else "")
+            connection = Connection(self, str(peer[0]) if isinstance(peer, tuple) else "", listener)
+            connection.is_operator = is_operators
             self._all[connection] = None
             self._count()
             connection.opening = loop.create_task(self._open(connection, taken), name="open")
@@ -234,7 +295,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         is_handed_over = is_open = False
         try:
-            connection.config = config = await self._config()
+            connection.config = config = OPEN if connection.is_operator else await self._config()
             limit_s = HANDSHAKE_S if config.context is not None else None
             is_handed_over = True
             await loop.connect_accepted_socket(

@@ -78,13 +78,18 @@ class Gate:
         if connection is not None and connection.serving_under is not None:
             response.headers.update(connection.serving_under.headers)
 
+    def is_operators(self, request: web.Request) -> bool:
+        """Whether it came in where only root and the agent's own user can."""
+        connection = self._connection(request)
+        return connection is not None and connection.is_operator
+
     def _connection(self, request: web.Request) -> Connection | None:
         return self.connections.of(request.protocol) if self.connections else None
 
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = self._connection(request)
         if connection is not None:
-            connection.begin_request()
+            connection.begin_request(request.content)
         hang_up_on_who_does_not_read(request)
         self._in_flight += 1
         try:
@@ -112,21 +117,30 @@ class Gate:
                 response.force_close()
         else:
             response = await handler(request)
-        if connection is not None and connection.config is not None and connection.config.context is not config.context:
-            response.force_close()  # made under another certificate: the next one is under this
+        if connection is not None and (connection.must_end or is_outdated(connection, config)):
+            response.force_close()
         return response
 
     async def _admit(self, request: web.Request, config: WebConfig, connection: Connection | None) -> None:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else ""
         # Whoever watches over the agent must not take it for dead because others press it hard.
-        if path not in HEALTH_PATHS:
+        is_operator = connection is not None and connection.is_operator
+        if path not in HEALTH_PATHS and not is_operator:
             if not self._bucket.allows(config):
                 raise TurnedDown(Refusal.RATE, 429, "too many requests: see rate_limit of the web configuration")
             if self._in_flight > MAX_IN_FLIGHT:
                 raise TurnedDown(Refusal.BUSY, 503, "too many requests at the same time", {hdrs.RETRY_AFTER: "1"})
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise TurnedDown(Refusal.BODY, 413, f"a request's body may have {MAX_BODY_BYTES} bytes")
+        if not is_operator:
+            await self._demand_proof(request, path, config, connection)
+        if request.body_exists:
+            await self._receive(request, connection)
+
+    async def _demand_proof(
+        self, request: web.Request, path: str, config: WebConfig, connection: Connection | None
+    ) -> None:
         if path not in self.settings.open_paths:
             self._demand_certificate(request, config, connection)
             await self._demand_password(request, config)
@@ -135,7 +149,18 @@ class Gate:
         )
         if reason:
             raise TurnedDown(Refusal.CROSS_SITE, 403, reason)
-        await read_body(request)
+
+    async def _receive(self, request: web.Request, connection: Connection | None) -> None:
+        """Have the body read. Who waits for one takes nobody's place among those that are served."""
+        self._in_flight -= 1
+        if connection is not None:
+            connection.begin_body()
+        try:
+            await read_body(request)
+        finally:
+            self._in_flight += 1
+            if connection is not None:
+                connection.end_body()
 
     def _demand_certificate(self, request: web.Request, config: WebConfig, connection: Connection | None) -> None:
         under = connection.config if connection is not None else None
@@ -161,10 +186,14 @@ class Gate:
             raise TurnedDown(Refusal.PASSWORD, 401, "a user and a password are needed", challenge)
 
 
+def is_outdated(connection: Connection, config: WebConfig) -> bool:
+    """Whether it was made under another certificate: the next one is under this."""
+    under = connection.config
+    return not connection.is_operator and under is not None and under.context is not config.context
+
+
 async def read_body(request: web.Request) -> None:
     """Read what there is of a body, which then is at hand: no handler waits for one that comes in drops."""
-    if not request.body_exists:
-        return
     try:
         async with asyncio.timeout(BODY_S):
             await request.read()

@@ -1,10 +1,11 @@
 """Where the server listens: addresses, read and written, and the sockets behind them, its own or systemd's."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final
 
 BACKLOG: Final = 128
@@ -41,14 +42,21 @@ def address_of(listener: socket.socket) -> str:
     return spell(*name[:2])
 
 
-async def bind(address: str) -> list[socket.socket]:
-    """The listening sockets of `host:port`, one for each address that the host has. Raises ValueError or OSError."""
+async def bind(address: str, ours: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """The listening sockets of `host:port`, one for each address that the host has. Raises ValueError or OSError.
+
+    Those of `ours` that listen there already are among them; the others may go on meanwhile, also where one of both
+    is every address of the host.
+    """
     host, port = parse(address)
     loop = asyncio.get_running_loop()
     listeners: list[socket.socket] = []
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, place in dict.fromkeys(found):
+            if there := [each for each in ours if each.family == family and each.getsockname() == place]:
+                listeners += there
+                continue
             try:
                 listener = socket.socket(family, kind, protocol)
             except OSError:
@@ -58,14 +66,32 @@ async def bind(address: str) -> list[socket.socket]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(place)
-            listener.listen(BACKLOG)
+            with sharing([listener, *(each for each in ours if has_port(each, family, place[1]))]):
+                listener.bind(place)
+                listener.listen(BACKLOG)
     except OSError as error:
-        close(listeners)
+        close([each for each in listeners if each not in ours])
         raise OSError(error.errno, f"cannot listen on {address}: {reason_of(error)}") from error
     if not listeners:
         raise OSError(errno.EADDRNOTAVAIL, f"cannot listen on {address}: this host has no such address family")
     return listeners
+
+
+def has_port(listener: socket.socket, family: int, port: object) -> bool:
+    return listener.family == family and listener.getsockname()[1] == port
+
+
+@contextlib.contextmanager
+def sharing(listeners: Sequence[socket.socket]) -> Iterator[None]:
+    """Let these have one port between them, where there are several: for this moment, or two agents could, too."""
+    several = listeners if len(listeners) > 1 else ()
+    for listener in several:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        yield
+    finally:
+        for listener in several:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def inherited(env: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
@@ -100,9 +126,16 @@ def inherited(env: MutableMapping[str, str] = os.environ) -> list[socket.socket]
     return listeners
 
 
-def close(listeners: list[socket.socket]) -> None:
+def close(listeners: Iterable[socket.socket]) -> None:
     for listener in listeners:
         listener.close()
+
+
+def text_of(error: OSError | ValueError) -> str:
+    """What `bind` says, for people."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return str(error)
 
 
 def reason_of(error: OSError) -> str:

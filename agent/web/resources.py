@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from iovigil.agent.pauses import LATEST_UNIX
+
 LARGEST_PAGE = 500
 LONGEST_REASON = 200
 
@@ -15,7 +17,7 @@ def told(text: str) -> Meta:
 
 
 Unix = Annotated[float, told("Seconds since 1970.")]
-Instant = Annotated[float, Meta(gt=0, le=1e11)]
+Instant = Annotated[float, Meta(gt=0, le=LATEST_UNIX)]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST_PAGE, description="Most entries to return.")]
 Cursor = Annotated[str, Meta(max_length=300, description="The next_cursor of the page before.")]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -84,7 +86,10 @@ class Disk(Base):
     target: Annotated[str, told("What jobs on it open: file or device.")]
     path: str
     is_present: bool
-    is_stuck: bool
+    is_stuck: Annotated[bool, told("Whether it does not answer, as far as is known.")]
+    held_by: Annotated[int | None, told("The child that waits for it and does not end, by its process id.")]
+    is_quarantined: Annotated[bool, told("Whether an I/O did not come back: nothing starts but a trial now and then.")]
+    quarantine_end_unix: Annotated[float | None, told("When it is tried again; null while a child still holds it.")]
     identity: Annotated[dict[str, str], told("device, model, serial, wwn and so on, as far as they are known.")]
     probes: list[Probe]
 

@@ -1,24 +1,27 @@
 """The HTTP server: metrics, health and reload beside the site, within bounds of time and size."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
-from iovigil.agent import metrics
 from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
+from iovigil.agent.metrics import Exposition
 from iovigil.agent.web import listen
+from iovigil.agent.web.answers import Answers
 from iovigil.agent.web.api import Api
 from iovigil.agent.web.config_file import WebConfigFile
 from iovigil.agent.web.connections import KEEPALIVE_S, Connections
-from iovigil.agent.web.encodings import accepts_gzip, compressed, listed
+from iovigil.agent.web.control_socket import ControlSocket
+from iovigil.agent.web.encodings import accepts_gzip, listed
 from iovigil.agent.web.gate import MAX_BODY_BYTES, Gate, text
 from iovigil.agent.web.site import Site
 from iovigil.agent.web.sources import NoMismatches, NoRuns
@@ -49,11 +52,16 @@ class Server:
         self._reload = reload
         self._is_ready = is_ready
         self._last_tick = last_tick
+        self.exposition = Exposition()
+        self._answers = Answers(ledger_of, self.exposition.render)
         self._file = WebConfigFile(lambda: ledger_of().web)
         self._gate = Gate(self._file, lambda: ledger_of().web)
         self._runner: web.AppRunner | None = None
         self._connections: Connections | None = None
         self._listeners: list[socket.socket] = []
+        self._addresses: tuple[str, ...] = ()
+        """What it listens on by itself; none where the sockets are systemd's."""
+        self._control = ControlSocket("")
         self.address = ""
         """Where it listens first, as in a URL; empty before `start`."""
         self.urls: tuple[str, ...] = ()
@@ -83,12 +91,10 @@ class Server:
         await runner.setup()
         assert runner.server is not None
         listeners = list(inherited)
+        self._addresses = () if inherited else (addresses,) if isinstance(addresses, str) else tuple(addresses)
         try:
-            if not inherited:
-                for address in [addresses] if isinstance(addresses, str) else addresses:
-                    listeners += await listen.bind(address)
+            listeners += await bind_all(self._addresses)
         except (OSError, ValueError):
-            listen.close(listeners)
             await runner.cleanup()
             raise
         connections = Connections(runner.server, self._file.current, lambda: self._ledger_of().web)
@@ -97,10 +103,62 @@ class Server:
             connections.serve(listener)
         connections.begin()
         self._runner, self._connections, self._listeners = runner, connections, listeners
-        found = [listen.address_of(listener) for listener in listeners]
+        await self._spell_urls()
+
+    async def _spell_urls(self) -> None:
+        found = [listen.address_of(listener) for listener in self._listeners]
         self.address = found[0]
         scheme = "http" if (await self._file.current()).context is None else "https"
         self.urls = tuple(each if each.startswith("unix:") else f"{scheme}://{each}" for each in found)
+
+    @contextlib.asynccontextmanager
+    async def moving(self, addresses: tuple[str, ...]) -> AsyncIterator[None]:
+        """Listen on these, and no more on those of before, once the block has come to its end without an error.
+
+        Raises ValueError or OSError with a text for people where one of them cannot be had.
+        """
+        if not self._addresses or addresses == self._addresses or self._connections is None:
+            yield
+            return
+        before = self._listeners
+        # What does not change is not bound again: a port that was any stays the one that it became.
+        kept = before if set(self._addresses) <= set(addresses) else []
+        fresh = [each for each in addresses if not kept or each not in self._addresses]
+        listeners = [*kept, *await bind_all(fresh, before)]
+        try:
+            yield
+        except BaseException:
+            listen.close(each for each in listeners if each not in before)
+            raise
+        for listener in listeners:
+            if listener not in before:
+                self._connections.serve(listener)
+        for listener in before:
+            if listener not in listeners:
+                await self._connections.withdraw(listener)
+                listener.close()
+        self._addresses, self._listeners = addresses, listeners
+        await self._spell_urls()
+        log.info("serving %s", " ".join(self.urls))
+
+    async def open_control(self, path: str) -> None:
+        """Have the local operator come in there, and nowhere else; an empty path is no such way."""
+        if self._connections is None or path == self._control.path:
+            return
+        await self._close_control()
+        self._control = ControlSocket(path)
+        await self._control.open()
+        if self._control.listener is not None:
+            self._connections.serve(self._control.listener, is_operators=True)
+
+    async def _close_control(self) -> None:
+        if self._control.listener is not None and self._connections is not None:
+            await self._connections.withdraw(self._control.listener)
+        await self._control.close()
+
+    def is_operators(self, request: web.Request) -> bool:
+        """Whether it came in by the control socket."""
+        return self._gate.is_operators(request)
 
     async def adopt(self, settings: WebSettings) -> None:
         """Go by these from now on. Raises ConfigError, and goes on as before."""
@@ -112,6 +170,7 @@ class Server:
         if self._runner is None or self._connections is None:
             return
         runner, self._runner = self._runner, None
+        await self._close_control()
         await self._connections.stop()
         listen.close(self._listeners)
         try:
@@ -147,10 +206,10 @@ class Server:
         return app
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = metrics.render(self._ledger_of(), listed(request, hdrs.ACCEPT))
+        is_compressed = accepts_gzip(request)
+        body, content_type = self._answers.of(listed(request, hdrs.ACCEPT), is_compressed=is_compressed)
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
-        if accepts_gzip(request):
-            body = compressed(body)
+        if is_compressed:
             headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(body=body, headers=headers)
 
@@ -173,6 +232,19 @@ class Server:
         if problems:
             return text("\n".join(problems), status=400)
         return text("configuration reloaded")
+
+
+async def bind_all(addresses: Iterable[str], ours: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """Sockets for all of these, or for none. Raises ValueError or OSError."""
+    listeners: list[socket.socket] = []
+    try:
+        for address in addresses:
+            found = await listen.bind(address, [*ours, *listeners])
+            listeners += [each for each in found if each not in listeners]
+    except (OSError, ValueError):
+        listen.close(each for each in listeners if each not in ours)
+        raise
+    return listeners
 
 
 async def shut_down(runner: web.AppRunner) -> None:

@@ -16,6 +16,7 @@ SKIPPED: Final[Mapping[str, str]] = {
     "overlap": "its run before still held the disk",
     "concurrency": "another probe held the disk, or all workers were taken",
     "stuck": "a child that does not end holds the disk",
+    "quarantined": "an I/O did not come back, and the disk was not yet to be tried again",
     "absent": "the disk was not there",
     "missed": "the agent or the machine slept through it",
     "pressure": "the host was under I/O pressure",
@@ -60,6 +61,9 @@ class Standing:
             path=disk.path,
             is_present=disk.is_present,
             is_stuck=disk.is_stuck,
+            held_by=disk.held_by or None,
+            is_quarantined=disk.is_quarantined,
+            quarantine_end_unix=disk.quarantine_end_unix or None,
             identity=dict(disk.identity),
             probes=probes,
         )
@@ -116,11 +120,24 @@ class Standing:
     def _judge(self, entry: ProbeEntry, disk: DiskEntry, turn: Upcoming | None) -> tuple[State, str]:
         """The word for it and the reason: what keeps it from running comes before how it ran last."""
         if entry.stuck is not None:
-            return State.STUCK, "its child does not end, not even on SIGKILL: an I/O has not come back"
+            return State.STUCK, f"its child{of_pid(disk)} does not end, not even on SIGKILL: an I/O has not come back"
         if entry.live is not None:
+            if disk.is_stuck:
+                text = (
+                    "on trial: is the disk back?"
+                    if disk.is_quarantined
+                    else "an I/O does not come back; the run goes on"
+                )
+                return State.STUCK, text
             return State.RUNNING, phase_of(entry) or ""
+        if entry.hung_since_s is not None:
+            return State.STUCK, f"its run was ended with an I/O that had not come back; {again(disk)}"
+        if disk.held_by:
+            return State.SKIPPED, f"a child that does not end{of_pid(disk)} holds the disk"
+        if disk.is_quarantined:
+            return State.SKIPPED, f"the disk is in quarantine: {again(disk)}"
         if disk.is_stuck:
-            return State.SKIPPED, "a child that does not end holds the disk"
+            return State.SKIPPED, "an I/O of another probe does not come back"
         if not disk.is_present:
             return State.ABSENT, "the disk is not there"
         if (pause := self._pause_of(entry)) is not None:
@@ -163,6 +180,18 @@ def phase_of(entry: ProbeEntry) -> str | None:
     if entry.live is None:
         return None
     return (entry.live.state.name or "running").lower().replace("_", " ")
+
+
+def of_pid(disk: DiskEntry) -> str:
+    return f" (process {disk.held_by})" if disk.held_by else ""
+
+
+def again(disk: DiskEntry) -> str:
+    """When a disk in quarantine is tried again."""
+    if not disk.quarantine_end_unix:
+        return "it is tried again when its child has gone"
+    at = time.strftime("%H:%M:%S", time.localtime(disk.quarantine_end_unix))
+    return f"tried again at {at}" if disk.quarantine_end_unix > time.time() else "it is tried again now"
 
 
 def word(skip: str | None) -> str | None:

@@ -1,7 +1,6 @@
 """The web configuration: the file format that all exporters of Prometheus share, with their TLS, users and headers."""
 
 import difflib
-import os
 import posixpath
 import re
 import ssl
@@ -12,6 +11,7 @@ from typing import Any, Final
 from iovigil.agent.config import ConfigError, text_of
 from iovigil.agent.config.document import Report, Section, compose, is_null
 from iovigil.agent.config.kinds import read_flag
+from iovigil.agent.config.source import Unreadable, content_of
 from iovigil.agent.web.tls import CIPHERS, CURVES, HAS_MANY_CURVES, VERSIONS, BadTls, Tls, context
 from iovigil.engines.quantities import quoted
 
@@ -213,15 +213,12 @@ class Reader:
         path = posixpath.join(posixpath.dirname(self._report.file), written)
         self._files.append(path)
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 (the path is shown as it was given)
-                content = file.read(MAX_PEM_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            section.refuse(in_file, f"{path} cannot be read: {reason}")
+            content = content_of(path, MAX_PEM_BYTES, "certificate, and no key")
+        except Unreadable as reason:
+            section.refuse(in_file, f"{path} {reason}")
             return b""
-        if not content or len(content) > MAX_PEM_BYTES:
-            what = "is empty" if not content else f"is longer than {MAX_PEM_BYTES} bytes"
-            section.refuse(in_file, f"{path} {what}")
+        if not content:
+            section.refuse(in_file, f"{path} is empty")
             return b""
         return content
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import iovigil
 from iovigil.engines.job import Job
 from iovigil.engines.latency import Histogram
-from iovigil.engines.stats import Counter, Latency, Mismatch, RunState, StatsPage
+from iovigil.engines.stats import Counter, Latency, Mismatch, PackedPage, RunState, StatsPage
 
 READ, WRITE = 0, 1
 ROOT = Path(iovigil.__file__).parent.parent
@@ -22,7 +24,7 @@ ROOT = Path(iovigil.__file__).parent.parent
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from iovigil.engines.stats import RunState, StatsPage
+from iovigil.engines.stats import PackedPage, RunState, StatsPage
 from iovigil.engines.job import Job
 from iovigil.engines.latency import Histogram
 page = StatsPage.attach(int(sys.argv[2]))
@@ -286,3 +288,61 @@ def test_a_page_in_a_file_is_found_again_by_another_and_never_replaces_one(tmp_p
         StatsPage.create(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.stat().st_blocks * 512 >= path.stat().st_size, "what is not there yet could be a SIGBUS"
+
+
+def told_by(page: StatsPage) -> tuple[object, ...]:
+    """Everything that a page can be asked for, but for what goes on by the clock."""
+    return (
+        page.sums(),
+        [page.bw_samples(ddir) for ddir in range(4)],
+        [page.iops_samples(ddir) for ddir in range(4)],
+        [page.histogram(kind, ddir).bins() for kind in Latency for ddir in range(4)],
+        [page.histogram(kind, ddir).stddev_ns for kind in Latency for ddir in range(4)],
+        (page.depth_levels(), page.submits(), page.completes(), page.latency_depth),
+        (page.mismatches(), page.text, page.state, page.error, page.first_error, page.is_complete, page.scrub),
+        (page.spawned_ns, page.first_io_ns, page.epoch_ns, page.ended_ns, page.usage, page.inherited_bytes),
+    )
+
+
+def test_a_packed_page_is_the_same_when_it_is_unpacked() -> None:
+    for page in (StatsPage.private(), finished(), finished(rw="randrw", iodepth=4), StatsPage.create()):
+        page.text = "what went wrong"
+        kept = page.copy()
+        assert told_by(kept.packed().page()) == told_by(kept)
+        assert kept.packed().page().packed() == kept.packed()
+
+
+@given(words=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 2**64 - 1)), max_size=50))
+def test_no_word_of_a_page_is_lost_when_it_is_packed(words: list[tuple[int, int]]) -> None:
+    page = StatsPage.create()
+    size = len(bytes_of(page))
+    for place, word in words:
+        os.pwrite(page.fileno(), struct.pack("<Q", word), 8 * (place % (size // 8)))
+    unpacked, again = page.packed().page(), StatsPage.create()
+    # Sums know of some words only: that the packed form of both is one knows of all.
+    assert unpacked.packed() == page.packed()
+    os.pwrite(again.fileno(), bytes_of(page), 0)
+    assert again.packed() == page.packed()
+    for place, word in words:
+        os.pwrite(again.fileno(), struct.pack("<Q", word ^ 1), 8 * (place % (size // 8)))
+        assert again.packed() != page.packed() or bytes_of(again) == bytes_of(page)
+
+
+def test_a_packed_page_takes_little_memory() -> None:
+    page = finished(rw="randrw", iodepth=4, size=1 << 26)
+    assert len(page.packed()) < 12_000
+    assert len(PackedPage()) == 0
+
+
+def test_a_packed_page_does_not_follow_the_one_that_it_was_made_of() -> None:
+    page = finished()
+    packed = page.packed()
+    ios = page.counter(Counter.IOS, READ)
+    page.add(finished())
+    unpacked = packed.page()
+    unpacked.add(page)
+    assert packed.page().counter(Counter.IOS, READ) == ios
+
+
+def test_a_packed_page_of_nothing_is_an_empty_page() -> None:
+    assert told_by(PackedPage().page()) == told_by(StatsPage.private())

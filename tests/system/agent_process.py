@@ -111,12 +111,16 @@ def running_agent(
     disks_and_probes: str,
     *,
     port: int | None = None,
+    keys: str = "",
     through: Sequence[str | Path] = (),
 ) -> Iterator[RunningAgent]:
-    """`iovigil agent` under the directory; `through` is a command that starts it. No child of it is left afterwards."""
+    """`iovigil agent` under the directory, which leaves no child behind.
+
+    `keys` is a line with more of `agent`, and `through` a command that starts it.
+    """
     port = port or free_port()
     config, log = directory / "agent.yml", directory / "agent.log"
-    write_config(config, directory, port, disks_and_probes)
+    write_config(config, directory, port, f"  {keys}\n{disks_and_probes}" if keys else disks_and_probes)
     with started([*through, IOVIGIL, "agent", "--config", config], log=log, port=port) as process:
         agent = RunningAgent(process, port, config, log)
         yield agent

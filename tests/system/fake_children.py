@@ -34,6 +34,24 @@ def do_io(ios):
     put("read_bytes", ios * order["options"]["bs"][0])
 
 
+def begin_io(age_s=0.0):
+    # In the last slot; the slots are near the end of the page.
+    if not hasattr(begin_io, "at"):
+        for at in range(len(memory) - 8, state_at, -8):
+            if struct.unpack_from("<Q", memory, at)[0] == 0:
+                struct.pack_into("<Q", memory, at, 1)
+                is_slot = page.oldest_inflight_ns() > 0
+                struct.pack_into("<Q", memory, at, 0)
+                if is_slot:
+                    begin_io.at = at
+                    break
+    struct.pack_into("<Q", memory, begin_io.at, time.monotonic_ns() - int(age_s * 1e9))
+
+
+def end_io():
+    struct.pack_into("<Q", memory, begin_io.at, 0)
+
+
 def sleep_for_ever():
     while True:
         time.sleep(60)
@@ -74,6 +92,12 @@ WELL_BEHAVED = """
 DEAF = """
     ignore_sigterm()
     do_io(3)
+    sleep_for_ever()
+"""
+HUNG = """
+    ignore_sigterm()
+    do_io(3)
+    begin_io(age_s=30)
     sleep_for_ever()
 """
 OBEDIENT = """

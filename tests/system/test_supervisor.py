@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
-from fake_children import DEAF, OBEDIENT, WELL_BEHAVED, launcher
+from fake_children import DEAF, HUNG, OBEDIENT, WELL_BEHAVED, launcher
 from processes import started, wait_until
 
 from iovigil.agent.cgroups import Cgroups
 from iovigil.agent.config import DiskSettings
-from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry, RunResult, Skip
+from iovigil.agent.ledger import DiskEntry, Failure, LastRun, Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.run import Patience
 from iovigil.agent.supervisor import Busy, Supervisor
 from iovigil.agent.worker import Worker
@@ -55,6 +55,7 @@ def in_time(work: Awaitable[T]) -> T:
 def run_role(tmp_path: Path, role: str, **more: Any) -> tuple[RunResult, ProbeEntry, Supervisor]:
     supervisor = supervisor_for(launcher(tmp_path, role))
     entry = entry_for(**more)
+    supervisor.ledger.probes[entry.disk, entry.probe] = entry
     return in_time(supervisor.run(DISK, entry)), entry, supervisor
 
 
@@ -68,7 +69,7 @@ def test_a_run_that_ends_well_is_booked(tmp_path: Path) -> None:
     assert (result.failure, result.message, result.exit_status) == (None, "", 0)
     assert result.page.counter(Counter.IOS, 0) == 10
     assert entry.totals.counter(Counter.BYTES, 0) == 10 * 4096
-    assert (entry.runs, entry.live, entry.last) == (1, None, result)
+    assert (entry.runs, entry.live, entry.last) == (1, None, LastRun.of(result))
     assert (supervisor.ledger.workers_running, supervisor.ledger.workers_abandoned) == (0, 0)
 
 
@@ -245,6 +246,218 @@ def test_a_child_that_cannot_be_killed_is_given_up_and_its_disk_left_alone(tmp_p
         finally:
             workers[0].let_go()
         await until(lambda: not supervisor.ledger.workers_abandoned)
+
+    in_time(scenario())
+
+
+def quarantined_at(supervisor: Supervisor) -> DiskEntry:
+    disk = supervisor.ledger.disks["data0"]
+    supervisor.look()
+    return disk
+
+
+def end_back_off(supervisor: Supervisor) -> None:
+    [case] = supervisor.ledger.quarantines.open_cases()
+    case.end_s = 0.0
+
+
+def test_a_run_killed_with_an_io_in_flight_puts_its_disk_into_quarantine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result, entry, supervisor = run_role(tmp_path, HUNG)
+    assert result.failure == Failure.TIMEOUT
+    assert "its oldest I/O was in flight for 30" in result.message
+    disk = supervisor.ledger.disks["data0"]
+    assert (disk.is_stuck, disk.is_quarantined, disk.quarantines, disk.held_by) == (True, True, 1, 0)
+    assert 55 < disk.quarantine_end_unix - time.time() < 70
+    assert entry.oldest_inflight_s() > 30, "the page of the killed run goes on ageing"
+    assert supervisor.blocker(DISK, entry) == Skip.QUARANTINED
+    assert supervisor.blocker(DISK, entry_for(probe="other")) == Skip.QUARANTINED
+    assert supervisor.blocker(DiskSettings(name="data1", file="/nowhere/else"), entry) is None
+    [line] = [record for record in caplog.records if hasattr(record, "MESSAGE_ID")]
+    assert "disk data0: an I/O of latency had not come back after 3" in line.getMessage()
+    assert (line.__dict__["IOVIGIL_DISK"], line.__dict__["IOVIGIL_PROBE"]) == ("data0", "latency")
+
+
+def test_a_run_killed_with_a_young_io_or_none_is_slow_and_does_not_hang(tmp_path: Path) -> None:
+    for role in (DEAF, DEAF.replace("sleep_for_ever", "begin_io(age_s=1); sleep_for_ever")):
+        result, entry, supervisor = run_role(tmp_path, role)
+        assert result.message.split(";")[0].endswith(": killed")
+        assert supervisor.blocker(DISK, entry) is None
+        assert not quarantined_at(supervisor).is_stuck
+
+
+def test_a_child_that_hangs_in_open_puts_its_disk_into_quarantine(tmp_path: Path) -> None:
+    supervisor = supervisor_for(
+        launcher(tmp_path, "page.state = RunState.NOT_CREATED; ignore_sigterm(); sleep_for_ever()")
+    )
+    entry = entry_for()
+    assert in_time(supervisor.run(DISK, entry)).failure == Failure.TIMEOUT
+    assert supervisor.blocker(DISK, entry) == Skip.QUARANTINED
+
+
+def test_a_trial_lifts_the_quarantine_when_it_ends_by_itself_and_doubles_it_when_it_hangs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = tmp_path / "role"
+    launch = launcher(tmp_path, f"exec(open({str(role)!r}).read())")
+    supervisor, entry = supervisor_for(launch), entry_for()
+    supervisor.ledger.probes["data0", "latency"] = entry
+
+    def run(text: str) -> RunResult:
+        role.write_text(textwrap.dedent(text))
+        return in_time(supervisor.run(DISK, entry))
+
+    run(HUNG)
+    first_s = quarantined_at(supervisor).quarantine_end_unix - time.time()
+    assert not supervisor.is_trial_due(DISK, entry)
+    end_back_off(supervisor)
+    assert supervisor.is_trial_due(DISK, entry)
+    assert not supervisor.is_trial_due(DISK, entry_for(probe="other")), "the probe that hung is the one to tell"
+    assert supervisor.blocker(DISK, entry) is None
+    run(HUNG)
+    disk = quarantined_at(supervisor)
+    assert disk.quarantine_end_unix - time.time() == pytest.approx(2 * first_s, rel=0.1)
+    assert disk.quarantines == 1
+    for nothing_told in ("sys.exit(3)", "raise RuntimeError"):
+        end_back_off(supervisor)
+        run(nothing_told)
+        assert quarantined_at(supervisor).is_quarantined
+        assert supervisor.blocker(DISK, entry) == Skip.QUARANTINED
+    end_back_off(supervisor)
+    run("do_io(1); put('total_errors', 1); put('error', 5); complete(); sys.exit(1)")
+    disk = quarantined_at(supervisor)
+    assert (disk.is_stuck, disk.is_quarantined, disk.quarantines, disk.quarantine_end_unix) == (False, False, 1, 0.0)
+    assert entry.oldest_inflight_s() == 0
+    assert supervisor.blocker(DISK, entry) is None
+    lines = [record.getMessage() for record in caplog.records if hasattr(record, "MESSAGE_ID")]
+    assert len(lines) == 2
+    assert "disk data0 answers again" in lines[1]
+
+
+def test_a_disk_that_is_given_up_is_tried_as_soon_as_its_child_has_gone(tmp_path: Path) -> None:
+    supervisor, workers = unkillable(tmp_path)
+    entry = entry_for()
+    supervisor.ledger.probes["data0", "latency"] = entry
+
+    async def scenario() -> None:
+        await supervisor.run(DISK, entry)
+        disk = supervisor.ledger.disks["data0"]
+        assert (disk.is_stuck, disk.is_quarantined, disk.held_by) == (True, True, workers[0].pid)
+        assert disk.quarantine_end_unix == 0, "nobody knows when"
+        released, held = supervisor.release("data*")
+        assert released == []
+        assert f"child {workers[0].pid} of probe latency" in held[0]
+        with pytest.raises(Busy, match=f"child {workers[0].pid} "):
+            supervisor.start(DISK, entry)
+        assert not supervisor.is_trial_due(DISK, entry)
+        workers[0].let_go()
+        await until(lambda: not supervisor.ledger.workers_abandoned)
+        assert disk.is_quarantined, "not good before a run has ended"
+        assert supervisor.is_trial_due(DISK, entry)
+
+    in_time(scenario())
+
+
+def test_an_abandoned_child_does_not_keep_another_disk_in_its_place_waiting(tmp_path: Path) -> None:
+    supervisor, workers = unkillable(tmp_path)
+    entry = entry_for()
+    disk = supervisor.ledger.disks["data0"]
+    disk.is_present = True
+    disk.identity = {"device": "sda", "diskseq": "4", "serial": "A"}
+
+    async def scenario() -> None:
+        await supervisor.run(DISK, entry)
+        try:
+            assert supervisor.blocker(DISK, entry) == Skip.STUCK
+            disk.identity = {"device": "sda", "diskseq": "9", "serial": "B"}
+            supervisor.look()
+            assert supervisor.blocker(DISK, entry) is None
+            assert (disk.is_stuck, disk.is_quarantined) == (False, False)
+            assert supervisor.ledger.workers_abandoned == 1
+        finally:
+            workers[0].let_go()
+        await until(lambda: not supervisor.ledger.workers_abandoned)
+
+    in_time(scenario())
+
+
+def test_a_device_that_is_removed_hangs_no_more(tmp_path: Path) -> None:
+    _, entry, supervisor = run_role(tmp_path, HUNG)
+    disk = supervisor.ledger.disks["data0"]
+    for target, is_over in (("file", False), ("device", True)):
+        disk.target, disk.is_present = target, False
+        supervisor.look()
+        assert disk.is_stuck is disk.is_quarantined is not is_over
+    assert entry.oldest_inflight_s() == 0
+
+
+def test_a_long_trial_need_not_end_for_the_disk_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iovigil.agent.run.STUCK_S", 0.5)
+    role = tmp_path / "role"
+    role.write_text(textwrap.dedent(HUNG))
+    supervisor = supervisor_for(launcher(tmp_path, f"exec(open({str(role)!r}).read())"))
+    entry = entry_for()
+
+    async def scenario() -> None:
+        await supervisor.run(DISK, entry)
+        end_back_off(supervisor)
+        role.write_text("put('first_io_ns', time.monotonic_ns()); do_io(1)\n" + textwrap.dedent(OBEDIENT))
+        monkeypatch.setattr(entry, "options", JobOptions(rw="read", size=1 << 20))
+        run = supervisor.start(DISK, entry)
+        await until(lambda: entry.live is not None and entry.live.first_io_ns)
+        supervisor.look()
+        assert supervisor.ledger.quarantines, "not at the first I/O"
+        await asyncio.sleep(0.6)
+        supervisor.look()
+        assert not supervisor.ledger.quarantines
+        supervisor.request_stop({("data0", "latency")})
+        await run
+
+    in_time(scenario())
+
+
+def test_a_run_that_hangs_takes_no_place_and_its_disk_is_stuck_while_it_goes_on(tmp_path: Path) -> None:
+    role = """
+        begin_io(age_s=59)
+        time.sleep(2.5)
+        end_io()
+        do_io(1)
+        complete()
+    """
+    supervisor = supervisor_for(launcher(tmp_path, role), max_workers=1, patience=Patience(run_s=10))
+    entry, other = entry_for(), entry_for(probe="other")
+    elsewhere = DiskSettings(name="data1", file="/nowhere/else")
+    disk = supervisor.ledger.disks["data0"]
+
+    async def scenario() -> None:
+        run = supervisor.start(DISK, entry)
+        assert supervisor.blocker(elsewhere, other) == Skip.CONCURRENCY
+        await until(lambda: entry.oldest_inflight_s() > 59)
+        supervisor.look()
+        assert supervisor.blocker(elsewhere, other) is None
+        assert not disk.is_stuck
+        await until(lambda: entry.oldest_inflight_s() > 60)
+        supervisor.look()
+        assert (disk.is_stuck, disk.is_quarantined, entry.live is not None) == (True, False, True)
+        assert supervisor.blocker(DISK, other) == Skip.CONCURRENCY
+        assert (await run).is_success
+        supervisor.look()
+        assert not disk.is_stuck
+
+    in_time(scenario())
+
+
+def test_an_agent_that_stops_remembers_which_disk_hangs(tmp_path: Path) -> None:
+    supervisor = supervisor_for(launcher(tmp_path, HUNG), patience=Patience(run_s=60, stop_s=0.2))
+    entry = entry_for()
+
+    async def scenario() -> None:
+        run = supervisor.start(DISK, entry)
+        await until(lambda: entry.oldest_inflight_s() > 29)
+        await supervisor.stop()
+        assert supervisor.ledger.quarantines
+        await run
 
     in_time(scenario())
 

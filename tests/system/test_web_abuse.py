@@ -163,6 +163,21 @@ def test_a_gigabyte_that_comes_all_the_same_is_not_kept(agent: WebAgent, is_chun
     assert agent.metric('iovigil_web_refusals_total{reason="body"}', scheme="http") == 1
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_that_is_too_large_gets_one_answer(agent: WebAgent, is_chunked: bool) -> None:
+    piece, answers = b"x" * 16_384, b""
+    with connect(agent) as client:
+        length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {150 * len(piece)}"
+        client.sendall(f"POST /-/reload HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        for _ in range(150):
+            client.sendall(b"4000\r\n" + piece + b"\r\n" if is_chunked else piece)
+        client.sendall(b"0\r\n\r\n" if is_chunked else b"")
+        while some := client.recv(4096):
+            answers += some
+    assert [line[:12] for line in answers.split(b"\r\n") if line.startswith(b"HTTP/")] == [b"HTTP/1.1 413"]
+    assert agent.metric('iovigil_web_refusals_total{reason="header"}', scheme="http") == 0
+
+
 def test_a_body_that_swells_when_it_is_unpacked_stays_small(agent: WebAgent) -> None:
     import zlib
 

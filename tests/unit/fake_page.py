@@ -42,6 +42,12 @@ class FakePage:
     usage: Usage = NO_USAGE
     scrub: ScrubFigures | None = None
 
+    def packed(self) -> "FakePage":
+        return self
+
+    def page(self) -> "FakePage":
+        return self
+
     def counter(self, counter: int, ddir: int) -> int:
         return self.counters.get((counter, ddir), 0)
 

@@ -96,6 +96,7 @@ def test_every_state_has_its_word_and_its_reason() -> None:
     entries["running"].live = StatsPage.private()
     entries["stuck"].stuck = StatsPage.private()
     agent.ledger.disks["stuck"].is_stuck = True
+    agent.ledger.disks["stuck"].held_by = 4711
     agent.ledger.disks["away"].is_present = False
     assert agent.control is not None
     pause = Pause(disk="pau*", probe="*", since_unix=now_unix, until_unix=now_unix + 60, reason="new cable")
@@ -119,7 +120,10 @@ def test_every_state_has_its_word_and_its_reason() -> None:
     assert told["running", "latency"][0] == "running"
     assert told["stuck", "latency"][0] == "stuck"
     assert "SIGKILL" in told["stuck", "latency"][1]
-    assert told["stuck", "integrity"] == ("skipped", "a child that does not end holds the disk")
+    assert told["stuck", "integrity"] == (
+        "skipped",
+        "a child that does not end (process 4711) holds the disk",
+    )
     assert told["away", "latency"] == ("absent", "the disk is not there")
     assert told["paused", "latency"] == ("paused", "new cable")
     assert told["due", "latency"][0] == "waiting"

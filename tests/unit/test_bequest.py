@@ -15,6 +15,7 @@ from iovigil.agent import bequest
 from iovigil.agent.account import Account, NotAnAccount
 from iovigil.agent.bequest import Bequest
 from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult, Skip
+from iovigil.agent.quarantine import Medium
 from iovigil.agent.web_account import Refusal
 from iovigil.engines.stats import StatsPage
 
@@ -288,3 +289,21 @@ def test_an_account_that_is_none_changes_nothing(place: Path, sums: dict[str, An
     with pytest.raises(NotAnAccount):
         Account.decode(account.encode()).restore(after)
     assert ios(after) == after.runs == 0
+
+
+def test_a_quarantine_is_there_before_anybody_is_shown_it_and_a_reboot_ends_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, ledger, _ = agent(place)
+    first.open(ledger)
+    medium = Medium(path="/dev/sda", device="sda")
+    case = ledger.quarantines.hang("data0", medium, "latency", hung_s=12.0, now_s=0.0, now_unix=1e9)
+    first.keep_agent(ledger)
+    again, restarted, _ = agent(place)
+    assert again.take_over(restarted)
+    assert restarted.quarantines.on(medium) == case
+    monkeypatch.setattr("iovigil.agent.agent_account.boot_id", lambda: "another")
+    later, rebooted, _ = agent(place)
+    assert later.take_over(rebooted)
+    assert not rebooted.quarantines
+    assert rebooted.quarantines.begun("data0") == 1

@@ -29,6 +29,20 @@ class Disks:
     def __init__(self) -> None:
         self.blocked_by: Skip | None = None
         self.started: list[tuple[str, str]] = []
+        self.releasable: list[str] = []
+        self.held: list[str] = []
+
+    def is_trial_due(self, _disk: DiskSettings, _entry: ProbeEntry) -> bool:
+        return False
+
+    def release(self, _disk: str = "*") -> tuple[list[str], list[str]]:
+        released, self.releasable = self.releasable, []
+        if released:
+            self.blocked_by = None
+        return released, self.held
+
+    def explain(self, _disk: DiskSettings, skip: Skip) -> str:
+        return "; ".join(self.held) or f"it is {skip}"
 
     def blocker(self, _disk: DiskSettings, _entry: ProbeEntry) -> Skip | None:
         return self.blocked_by
@@ -164,6 +178,32 @@ def test_run_now_says_why_it_does_not(agent: Agent, reason: Skip) -> None:
         agent.control.run_now("data0", "deep")
     assert busy.value.skip is reason
     assert agent.disks.started == []
+
+
+def test_run_now_is_a_trial_of_a_disk_in_quarantine(agent: Agent) -> None:
+    agent.disks.blocked_by, agent.disks.releasable = Skip.QUARANTINED, ["data0"]
+    agent.control.run_now("data0", "deep")
+    assert agent.disks.started == [("data0", "deep")]
+
+
+def test_resume_of_a_disk_ends_its_back_off(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    agent.disks.releasable = ["data0"]
+    assert agent.control.resume("data0", "deep") == []
+    assert agent.disks.releasable == ["data0"], "that was about a probe, and not about the disk"
+    assert agent.control.resume("data0") == []
+    assert "released disk data0: it is tried at once" in caplog.text
+
+
+def test_resume_says_which_child_holds_a_disk_where_it_can_do_nothing_else(agent: Agent) -> None:
+    agent.disks.held = ["child 4711 still waits for disk data0"]
+    with pytest.raises(Busy, match="child 4711") as busy:
+        agent.control.resume("data0")
+    assert busy.value.skip is Skip.STUCK
+    agent.control.pause("data0")
+    assert len(agent.control.resume("data0")) == 1
+    agent.disks.blocked_by = Skip.STUCK
+    with pytest.raises(Busy, match="child 4711"):
+        agent.control.run_now("data0", "deep")
 
 
 def test_run_now_of_what_is_not_there_is_refused(agent: Agent) -> None:

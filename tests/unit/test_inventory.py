@@ -267,3 +267,79 @@ def test_the_scheduler_is_the_one_in_brackets(machine: Machine) -> None:
 def test_the_transport_is_read_from_the_place_in_the_tree(machine: Machine, place: str, transport: str) -> None:
     machine.disk("sdx", "65:0", GIB, place)
     assert identity.read("sdx", machine.root)["transport"] == transport
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def watched(machine: Machine) -> tuple[inventory.Watch, Clock]:
+    clock = Clock()
+    machine.file("/sys/class/block/sda/diskseq", "7\n")
+    return inventory.Watch(machine.root, clock), clock
+
+
+def set_scheduler(machine: Machine, name: str) -> None:
+    machine.file("/sys/class/block/sda/queue/scheduler", f"[{name}]\n")
+
+
+def test_hardware_is_not_asked_again_what_it_is_at_every_look(machine: Machine) -> None:
+    watch, clock = watched(machine)
+    first = watch.resolve(device("/dev/sda"))
+    assert first == inventory.resolve(device("/dev/sda"), machine.root)
+    set_scheduler(machine, "none")
+    clock.now_s += inventory.IDENTITY_S - 1
+    assert watch.resolve(device("/dev/sda")) == first
+    clock.now_s += 1
+    assert watch.resolve(device("/dev/sda")).identity["scheduler"] == "none", "settings may be changed"
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/sys/class/block/sda/diskseq", "8\n"),
+        ("/sys/class/block/sda/size", "1024\n"),
+        ("/run/udev/data/b8:0", "E:ID_SERIAL_SHORT=OTHER\nS:disk/by-id/wwn-0x5\n"),
+    ],
+    ids=["another disk", "another size", "another record of udev"],
+)
+def test_hardware_is_asked_at_once_where_it_may_be_other_hardware(machine: Machine, path: str, content: str) -> None:
+    machine.file("/run/udev/data/b8:0", "E:ID_SERIAL_SHORT=BEFORE\n")
+    watch, _ = watched(machine)
+    watch.resolve(device("/dev/sda"))
+    if path.startswith("/run/"):
+        (Path(machine.root) / path.lstrip("/")).unlink()  # as udev does, which puts another file in its place
+    machine.file(path, content)
+    set_scheduler(machine, "none")
+    found = watch.resolve(device("/dev/sda"))
+    assert found == inventory.resolve(device("/dev/sda"), machine.root)
+    assert found.identity["scheduler"] == "none"
+
+
+def test_hardware_is_asked_each_time_by_a_kernel_that_does_not_number_disks(machine: Machine) -> None:
+    watch = inventory.Watch(machine.root, Clock())
+    watch.resolve(device("/dev/sda"))
+    set_scheduler(machine, "none")
+    assert watch.resolve(device("/dev/sda")).identity["scheduler"] == "none"
+
+
+def test_a_disk_that_goes_and_a_mount_that_goes_are_missed_at_the_next_look(machine: Machine) -> None:
+    table = (Path(machine.root) / "proc/self/mountinfo").read_text()
+    machine.mount("/srv/data0", "8:2", "ext4", "/dev/sda2")
+    watch, clock = watched(machine)
+    assert watch.resolve(file("/srv/data0/.iovigil")).identity["path"] == "/dev/sda2"
+    assert watch.resolve(device("/dev/sda")).is_present
+    machine.file("/proc/self/mountinfo", table)
+    (Path(machine.root) / "dev/sda").unlink()
+    clock.now_s += inventory.TABLE_S
+    assert watch.resolve(file("/srv/data0/.iovigil")).identity["path"] == "/dev/sda1"
+    assert not watch.resolve(device("/dev/sda")).is_present
+
+
+def test_who_is_told_what_a_disk_is_may_change_it_for_himself(machine: Machine) -> None:
+    watch, _ = watched(machine)
+    watch.resolve(device("/dev/sda")).identity["model"] = "mine"
+    assert watch.resolve(device("/dev/sda")).identity["model"] == "WDC WD101EFBX-68"

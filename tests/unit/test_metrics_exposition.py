@@ -46,6 +46,10 @@ def full_ledger() -> Ledger:
         entry.last_success_unix = 1001.5
     ledger = ledger_of(*entries, probe("away", "latency"))
     ledger.disks["away"].is_present = False
+    ledger.textfile.is_on = True
+    ledger.textfile.book(is_success=True, now_unix=1002.0)
+    ledger.otlp.is_on = True
+    ledger.otlp.book(is_success=True, now_unix=1002.0)
     return ledger
 
 

@@ -78,10 +78,11 @@ def test_a_probe_is_shown_with_its_workload_before_it_ever_ran() -> None:
 
 def test_every_reason_kind_and_eio_is_there_from_the_start_at_zero() -> None:
     samples = Samples(probe(options=WRITE_AND_VERIFY))
-    reasons = {"io_error", "verify", "rate_min", "timeout", "crash", "refused", "setup"}
+    reasons = {"io_error", "verify", "rate_min", "timeout", "crash", "refused", "setup", "gone"}
     assert samples.labels_of("run_failures_total", "reason") == reasons
     skips = {
-        "overlap", "concurrency", "pressure", "window", "paused", "blackout", "stuck", "absent", "standby", "missed",
+        "overlap", "concurrency", "pressure", "window", "paused", "blackout", "stuck", "quarantined", "absent",
+        "standby", "missed",
     }  # fmt: skip
     assert samples.labels_of("runs_skipped_total", "reason") == skips
     kinds = {"checksum", "header", "misplaced", "stale", "zeroed", "torn"}

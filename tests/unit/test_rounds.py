@@ -24,9 +24,13 @@ class Disks:
         self.blockers: dict[tuple[str, str], Skip] = {}
         self.started: list[tuple[str, str]] = []
         self.planned_s: list[float | None] = []
+        self.on_trial: set[tuple[str, str]] = set()
 
     def blocker(self, _disk: DiskSettings, entry: ProbeEntry) -> Skip | None:
         return self.blockers.get((entry.disk, entry.probe))
+
+    def is_trial_due(self, _disk: DiskSettings, entry: ProbeEntry) -> bool:
+        return (entry.disk, entry.probe) in self.on_trial
 
     def start(self, disk: DiskSettings, entry: ProbeEntry, planned_s: float | None = None) -> None:
         self.planned_s.append(planned_s)
@@ -135,7 +139,7 @@ def test_a_run_waits_for_its_disk_and_then_starts() -> None:
 
 
 def test_a_run_that_waited_until_its_next_start_is_skipped_once_with_its_reason() -> None:
-    for reason in (Skip.OVERLAP, Skip.CONCURRENCY, Skip.STUCK):
+    for reason in (Skip.OVERLAP, Skip.CONCURRENCY, Skip.STUCK, Skip.QUARANTINED):
         one = turn(at_s=5)
         scene = Scene(one)
         scene.disks.blockers["d", "p"] = reason
@@ -147,6 +151,57 @@ def test_a_run_that_waited_until_its_next_start_is_skipped_once_with_its_reason(
         assert skips(one) == {reason: 1}
         scene.disks.blockers.clear()
         assert scene.at(17) == [("d", "p")], "the start planned for 15 is still due"
+
+
+def test_a_disk_that_hung_is_tried_when_its_back_off_is_over_and_not_only_at_its_next_planned_start() -> None:
+    one = turn(every_s=3600, at_s=3000)
+    scene = Scene(one)
+    scene.disks.blockers["d", "p"] = Skip.QUARANTINED
+    assert scene.at(10) == []
+    scene.disks.blockers.clear()
+    scene.disks.on_trial.add(("d", "p"))
+    assert scene.at(11) == [("d", "p")]
+    assert scene.disks.planned_s == [None], "it was not planned, so that it cannot be late"
+    scene.disks.on_trial.clear()
+    assert scene.at(12) == []
+    assert scene.at(3000) == [("d", "p")], "the plan stays as it was"
+    assert skips(one) == {}
+
+
+def test_a_trial_is_not_made_where_nothing_may_start_and_is_not_missed_then() -> None:
+    paused, away, shut = turn("a", every_s=3600), turn("b", is_present=False), turn("c", windows=opens(60, 120))
+    scene = Scene(paused, away, shut)
+    scene.holding.refusals["a"] = Skip.PAUSED
+    scene.disks.on_trial |= {("a", "p"), ("b", "p"), ("c", "p")}
+    assert scene.at(1) == []
+    assert [skips(each) for each in (paused, away, shut)] == [{}, {}, {}]
+    scene.holding.refusals.clear()
+    assert scene.at(2) == [("a", "p")]
+    assert scene.at(61) == [("a", "p"), ("c", "p")]
+
+
+def test_a_trial_that_waits_is_given_up_without_a_word_when_it_may_not_take_place_any_more() -> None:
+    one = turn(every_s=3600, at_s=3000)
+    scene = Scene(one)
+    scene.disks.on_trial.add(("d", "p"))
+    scene.disks.blockers["d", "p"] = Skip.CONCURRENCY
+    assert scene.at(1) == []
+    assert [each.due_unix is None for each in scene.rounds.upcoming()] == [False]
+    scene.holding.refusals["d"] = Skip.BLACKOUT
+    scene.at(2)
+    assert [each.due_unix is None for each in scene.rounds.upcoming()] == [True]
+    assert skips(one) == {}
+
+
+def test_of_the_probes_that_wait_for_a_disk_the_one_that_hung_tries_it() -> None:
+    first, hung = turn(probe="a", at_s=5), turn(probe="hung", at_s=6)
+    scene = Scene(first, hung)
+    scene.disks.blockers |= {("d", "a"): Skip.QUARANTINED, ("d", "hung"): Skip.QUARANTINED}
+    assert scene.at(7) == []
+    scene.disks.blockers.clear()
+    scene.disks.on_trial.add(("d", "hung"))
+    assert scene.at(8)[0] == ("d", "hung")
+    assert scene.disks.planned_s[0] == scene.boot_s + 6, "that start was planned"
 
 
 def test_a_run_on_an_absent_disk_is_skipped_at_once() -> None:

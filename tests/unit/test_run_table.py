@@ -57,6 +57,7 @@ def test_what_is_written_is_read_back_whole(path: Path) -> None:
     assert second.signal == 9
     assert History(path).run(1) == first
     assert History(path).run(3) is None
+    assert History(path).run((1 << 63) - 1) is None, "the last number that SQLite knows"
 
 
 def test_a_disk_a_probe_failures_or_earlier_ones_can_be_asked_for(path: Path) -> None:

@@ -26,6 +26,7 @@ def page_with(text: str = "") -> StatsPage:
         (Exit(status=exit_status.TARGET_REFUSED), Failure.REFUSED, "the target was refused"),
         (Exit(status=exit_status.ENGINE_UNAVAILABLE), Failure.SETUP, "this host does not allow the ioengine"),
         (Exit(status=exit_status.TARGET_FAILED), Failure.SETUP, "the target could not be opened or laid out"),
+        (Exit(status=exit_status.TARGET_GONE), Failure.GONE, "the target has gone"),
         (Exit(status=exit_status.JOB_FAILED), Failure.CRASH, "the child ended before its job did"),
         (Exit(signal=11), Failure.CRASH, "the child was killed by SIGSEGV"),
         (Exit(signal=63), Failure.CRASH, "the child was killed by signal 63"),
@@ -40,6 +41,14 @@ def test_every_exit_status_is_known() -> None:
     statuses = [value for name, value in vars(exit_status).items() if name.isupper()]
     for status in statuses:
         assert "unknown status" not in judge(Exit(status=status), page_with(), []).message
+
+
+@pytest.mark.parametrize("error", [errno.ENODEV, errno.ENOTCONN, errno.ESTALE])
+def test_a_device_or_a_server_that_has_gone_is_no_io_error_and_corruption_is_still_told(error: int) -> None:
+    verdict = judge(Exit(status=exit_status.JOB_FAILED), corrupt_page(error=error, text="read: it is gone"), [])
+    assert verdict.failure == Failure.GONE
+    assert verdict.message.startswith("read: it is gone; ")
+    assert "data corruption" in verdict.message
 
 
 def test_a_rate_that_was_not_reached_is_no_io_error() -> None:

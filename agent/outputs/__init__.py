@@ -1,0 +1,5 @@
+"""Ways out of the agent beside its web server."""
+
+from iovigil.agent.outputs.outputs import Outputs
+
+__all__ = ["Outputs"]
