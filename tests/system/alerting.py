@@ -143,6 +143,15 @@ def post(port: int, alerts: list[dict[str, str]]) -> None:
 
 def held_back(port: int) -> Callable[[dict[str, str]], bool]:
     """Whether an alert with these labels is inhibited now."""
+    return having(port, "inhibitedBy")
+
+
+def silenced(port: int) -> Callable[[dict[str, str]], bool]:
+    """Whether an alert with these labels is silenced now."""
+    return having(port, "silencedBy")
+
+
+def having(port: int, cause: str) -> Callable[[dict[str, str]], bool]:
     alerts = json.loads(get(f"http://127.0.0.1:{port}/api/v2/alerts"))
-    state = {frozenset(alert["labels"].items()): bool(alert["status"]["inhibitedBy"]) for alert in alerts}
+    state = {frozenset(alert["labels"].items()): bool(alert["status"][cause]) for alert in alerts}
     return lambda labels: state[frozenset(labels.items())]

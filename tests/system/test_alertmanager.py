@@ -7,8 +7,9 @@ from typing import Any
 
 import monitoring
 import pytest
+import runbook
 import yaml
-from alerting import SHIPPED, alertmanager, held_back, post
+from alerting import SHIPPED, alertmanager, held_back, post, silenced
 from processes import wait_until
 
 SEVERITIES = ["info", "warning", "critical"]
@@ -83,3 +84,18 @@ def test_alertmanager_holds_back_what_is_of_the_same_place_only(inhibition: dict
     is_held_back = held_back(port)
     assert not is_held_back({**here, "alertname": source})
     assert [alert for alert in elsewhere if is_held_back(alert)] == []
+
+
+@pytest.mark.requires_alertmanager
+@pytest.mark.requires_amtool
+@pytest.mark.parametrize("alert", ALERTS)
+def test_the_command_of_a_runbook_silences_its_alert_there_and_not_elsewhere(alert: str, port: int) -> None:
+    here = {**PLACE, "instance": f"silent-{alert}", "alertname": alert}
+    elsewhere = {**here, "instance": f"loud-{alert}"}
+    command = runbook.silence(alert, INSTANCE=here["instance"], DISK=here["disk"], PROBE=here["probe"])
+    url = f"--alertmanager.url=http://127.0.0.1:{port}"
+    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    post(port, [here, elsewhere])
+    wait_until(lambda: silenced(port)(here), f"{alert} to be silent")
+    assert not silenced(port)(elsewhere)

@@ -236,7 +236,9 @@ def test_a_device_is_not_even_opened() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_are_right(path: Path) -> None:
-    assert config.load(str(path)).assignments()
+    """Those that select their disks have none here: test_config_examples gives them a machine."""
+    loaded = config.load(str(path))
+    assert loaded.assignments() or loaded.selectors
 
 
 def test_the_embedded_configuration_stays_under_its_directory() -> None:

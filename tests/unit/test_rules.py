@@ -64,20 +64,6 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do(alert):
     assert "$labels.instance" in annotations["summary"]
 
 
-def test_every_alert_has_a_runbook_and_every_runbook_an_alert():
-    pages = {path.stem for path in monitoring.RUNBOOKS.glob("*.md")}
-    assert pages == {alert["alert"] for alert in monitoring.alerts()}
-
-
-@pytest.mark.parametrize("path", sorted(monitoring.RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
-def test_a_runbook_says_what_it_means_how_to_confirm_it_what_to_do_and_how_to_silence_it(path):
-    text = path.read_text()
-    assert text.startswith(f"# {path.stem}\n")
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Meaning", "Confirm", "Do", "Silence"]
-    confirm = text.split("## Confirm")[1].split("## Do")[0]
-    assert "```sh" in confirm
-
-
 @pytest.mark.parametrize("rule", monitoring.rules(), ids=ids)
 def test_a_rule_names_only_series_and_labels_that_are_exported_or_recorded(rule):
     series = monitoring.known()
