@@ -46,6 +46,7 @@ class Archive:
         self._number = 0
         self._agent = secrets.token_hex(8)
         self._accounts: Sequence[KeptAccount] = ()
+        self._must_forget = False
         self._lost = 0
         self._lost_runs = 0
         self._not_before_s = 0.0
@@ -86,19 +87,31 @@ class Archive:
 
     @property
     def is_written(self) -> bool:
-        return not (self._last or self._runs or self._accounts)
+        return not (self._last or self._runs or self._accounts or self._must_forget)
 
     @property
     def _is_due(self) -> bool:
-        return bool(self._last or self._accounts) or bool(self._runs and time.monotonic() >= self._runs_due_s)
+        return bool(self._last or self._accounts or self._must_forget) or bool(
+            self._runs and time.monotonic() >= self._runs_due_s
+        )
 
-    async def take_accounts(self) -> list[KeptAccount]:
+    async def accounts(self) -> list[KeptAccount]:
         """The accounts that the last agent has left; none where that cannot be told in time."""
         try:
-            return await self._aside(lambda: history.take_accounts(self.path), self._deadline_s)
+            return await self._aside(lambda: history.accounts(self.path), self._deadline_s)
         except HistoryUnusable as problem:
             self._complain(f"{problem}; counters begin at 0")
             return []
+
+    async def forget_accounts(self) -> bool:
+        """Have them kept here no more; False where that has to be tried again later."""
+        try:
+            await self._aside(lambda: history.forget_accounts(self.path), self._deadline_s)
+        except HistoryUnusable as problem:
+            self._complain(str(problem))
+            self._must_forget = True
+            self._put_off()
+        return not self._must_forget
 
     async def look_over(self) -> None:
         """Look for damage; what is to be written waits meanwhile."""
@@ -151,7 +164,7 @@ class Archive:
         self._found = [each for each in self._found if (each.run, each.number) not in written]
         self._last = {key: each for key, each in self._last.items() if last.get(key) is not each}
         self._forget_runs(runs.runs)
-        self._accounts = ()
+        self._accounts, self._must_forget = (), False
         if self._complaint:
             counts = {"mismatches": self._lost, "runs": self._lost_runs}
             lost = "".join(f"; {number} {what} were lost to it" for what, number in counts.items() if number)
