@@ -14,6 +14,7 @@ from iovigil.agent.bounds import Bounds
 from iovigil.agent.history import HistoryUnusable, KeptAccount, LastMismatch, Mismatched, Runs
 from iovigil.agent.run_record import RunRecord
 from iovigil.agent.run_table import Numbered
+from iovigil.agent.steady_clock import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Archive:
     def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S, retry_s: float = RETRY_S) -> None:
         self.path = path
         self.bounds = Bounds()
+        self.clock = SteadyClock()
         self._deadline_s = deadline_s
         self._retry_s = retry_s
         self._found: list[Mismatched] = []
@@ -149,7 +151,7 @@ class Archive:
         if self.is_written or not self._lane.is_free:
             return
         found, last, accounts = tuple(self._found), dict(self._last), self._accounts
-        runs = Runs(self._agent, tuple(self._runs), self.bounds)
+        runs = Runs(self._agent, tuple(self._runs), self.bounds, self.clock.now_unix())
         try:
             warning = await self._aside(
                 lambda: history.write(self.path, found, last.values(), runs, accounts), deadline_s

@@ -127,6 +127,8 @@ class Runs(NamedTuple):
     agent: str = ""
     runs: Sequence[Numbered] = ()
     bounds: Bounds = Bounds()
+    now_unix: float | None = None
+    """By which runs are old: see steady_clock; None is the clock on the wall."""
 
 
 class KeptAccount(NamedTuple):
@@ -153,7 +155,8 @@ def write(
         with connection:
             connection.execute("DELETE FROM accounts")
             insert(connection, "accounts", KeptAccount._fields, accounts, "OR REPLACE")
-            run_table.add(connection, runs.agent, runs.runs, runs.bounds, time.time())
+            now_unix = time.time() if runs.now_unix is None else runs.now_unix
+            run_table.add(connection, runs.agent, runs.runs, runs.bounds, now_unix)
             insert(connection, "mismatches", Mismatched._fields, found, "OR IGNORE")
             insert(connection, "last_mismatches", LastMismatch._fields, last, "OR REPLACE")
             for disk in {each.disk for each in found}:
