@@ -14,6 +14,7 @@ from iovigil.agent.bounds import Bounds
 from iovigil.agent.history import HistoryUnusable, KeptAccount, LastMismatch, Mismatched, Runs
 from iovigil.agent.run_record import RunRecord
 from iovigil.agent.run_table import Numbered
+from iovigil.agent.steady_clock import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Archive:
     def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S, retry_s: float = RETRY_S) -> None:
         self.path = path
         self.bounds = Bounds()
+        self.clock = SteadyClock()
         self._deadline_s = deadline_s
         self._retry_s = retry_s
         self._found: list[Mismatched] = []
@@ -46,6 +48,7 @@ class Archive:
         self._number = 0
         self._agent = secrets.token_hex(8)
         self._accounts: Sequence[KeptAccount] = ()
+        self._must_forget = False
         self._lost = 0
         self._lost_runs = 0
         self._not_before_s = 0.0
@@ -86,19 +89,31 @@ class Archive:
 
     @property
     def is_written(self) -> bool:
-        return not (self._last or self._runs or self._accounts)
+        return not (self._last or self._runs or self._accounts or self._must_forget)
 
     @property
     def _is_due(self) -> bool:
-        return bool(self._last or self._accounts) or bool(self._runs and time.monotonic() >= self._runs_due_s)
+        return bool(self._last or self._accounts or self._must_forget) or bool(
+            self._runs and time.monotonic() >= self._runs_due_s
+        )
 
-    async def take_accounts(self) -> list[KeptAccount]:
+    async def accounts(self) -> list[KeptAccount]:
         """The accounts that the last agent has left; none where that cannot be told in time."""
         try:
-            return await self._aside(lambda: history.take_accounts(self.path), self._deadline_s)
+            return await self._aside(lambda: history.accounts(self.path), self._deadline_s)
         except HistoryUnusable as problem:
             self._complain(f"{problem}; counters begin at 0")
             return []
+
+    async def forget_accounts(self) -> bool:
+        """Have them kept here no more; False where that has to be tried again later."""
+        try:
+            await self._aside(lambda: history.forget_accounts(self.path), self._deadline_s)
+        except HistoryUnusable as problem:
+            self._complain(str(problem))
+            self._must_forget = True
+            self._put_off()
+        return not self._must_forget
 
     async def look_over(self) -> None:
         """Look for damage; what is to be written waits meanwhile."""
@@ -136,7 +151,7 @@ class Archive:
         if self.is_written or not self._lane.is_free:
             return
         found, last, accounts = tuple(self._found), dict(self._last), self._accounts
-        runs = Runs(self._agent, tuple(self._runs), self.bounds)
+        runs = Runs(self._agent, tuple(self._runs), self.bounds, self.clock.now_unix())
         try:
             warning = await self._aside(
                 lambda: history.write(self.path, found, last.values(), runs, accounts), deadline_s
@@ -151,7 +166,7 @@ class Archive:
         self._found = [each for each in self._found if (each.run, each.number) not in written]
         self._last = {key: each for key, each in self._last.items() if last.get(key) is not each}
         self._forget_runs(runs.runs)
-        self._accounts = ()
+        self._accounts, self._must_forget = (), False
         if self._complaint:
             counts = {"mismatches": self._lost, "runs": self._lost_runs}
             lost = "".join(f"; {number} {what} were lost to it" for what, number in counts.items() if number)

@@ -127,6 +127,8 @@ class Runs(NamedTuple):
     agent: str = ""
     runs: Sequence[Numbered] = ()
     bounds: Bounds = Bounds()
+    now_unix: float | None = None
+    """By which runs are old: see steady_clock; None is the clock on the wall."""
 
 
 class KeptAccount(NamedTuple):
@@ -153,7 +155,8 @@ def write(
         with connection:
             connection.execute("DELETE FROM accounts")
             insert(connection, "accounts", KeptAccount._fields, accounts, "OR REPLACE")
-            run_table.add(connection, runs.agent, runs.runs, runs.bounds, time.time())
+            now_unix = time.time() if runs.now_unix is None else runs.now_unix
+            run_table.add(connection, runs.agent, runs.runs, runs.bounds, now_unix)
             insert(connection, "mismatches", Mismatched._fields, found, "OR IGNORE")
             insert(connection, "last_mismatches", LastMismatch._fields, last, "OR REPLACE")
             for disk in {each.disk for each in found}:
@@ -223,17 +226,22 @@ def check(connection: sqlite3.Connection) -> str:
     return "" if verdict == "ok" else str(verdict)
 
 
-def take_accounts(path: Path) -> list[KeptAccount]:
-    """The accounts that the last agent has left, which are there no more then. Raises HistoryUnusable.
-
-    Taken, not read: as soon as anybody is shown higher counts, what is kept here must not come back.
-    """
+def accounts(path: Path) -> list[KeptAccount]:
+    """The accounts that the last agent has left. Raises HistoryUnusable."""
     if not path.exists():
         return []
-    with in_words(path), opened(path) as connection, connection:
+    with in_words(path), opened(path) as connection:
         rows = connection.execute(f"SELECT {', '.join(KeptAccount._fields)} FROM accounts").fetchall()
-        connection.execute("DELETE FROM accounts")
         return [KeptAccount(*row) for row in rows]
+
+
+def forget_accounts(path: Path) -> None:
+    """Have none of them any more. Raises HistoryUnusable.
+
+    As soon as anybody is shown higher counts, what is kept here must not come back.
+    """
+    with in_words(path), opened(path) as connection, connection:
+        connection.execute("DELETE FROM accounts")
 
 
 def mismatches(path: Path, disk: str = "", limit: int = -1, before: tuple[str, int] | None = None) -> list[Mismatched]:
