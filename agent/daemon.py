@@ -23,13 +23,14 @@ from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
-from iovigil.agent.ledger import DiskEntry, Ledger, RunResult
+from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult
 from iovigil.agent.notify import Notifier
 from iovigil.agent.pauses import Pauses
 from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
+from iovigil.agent.slowdown.watch import Watch
 from iovigil.agent.succession import Succession
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server, listen
@@ -37,6 +38,7 @@ from iovigil.agent.web.api import Api
 from iovigil.agent.web.site import Site
 from iovigil.agent.web.sources import Aside, MismatchesAside, RunsAside
 from iovigil.agent.worker import LAUNCHER
+from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class Daemon:
         self._archive = Archive(history.database(config.agent.state_directory))
         self._archive.bounds = config.agent.history.bounds
         self._succession = Succession(self._archive, config.agent.state_directory)
+        self._slowdowns = Watch(self._archive)
         self._dumps = dumps.directory(config.agent.state_directory)
         self._cgroups = Cgroups()
         self._cgroups.adopt(config)
@@ -93,7 +96,7 @@ class Daemon:
             launcher=launcher,
             dump_directory=str(self._dumps),
             state_directory=config.agent.state_directory,
-            create_page=self._succession.page,
+            create_page=self._begin,
             cgroups=self._cgroups,
         )
         self._corruption = Corruption(self._archive)
@@ -147,6 +150,7 @@ class Daemon:
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
+            await self._slowdowns.load(self.ledger)
             await self._succession.begin(self.ledger)
             # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
             await self._serve()
@@ -175,6 +179,7 @@ class Daemon:
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
             self._corruption.close()
+            self._slowdowns.keep(self.ledger.probes.values())
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
 
@@ -182,9 +187,14 @@ class Daemon:
         self._succession.keep(self.ledger)
         return self.ledger
 
+    def _begin(self, entry: ProbeEntry, place: str) -> StatsPage:
+        self._slowdowns.begin(entry, self.ledger.disks.get(entry.disk))
+        return self._succession.page(entry, place)
+
     def _book(self, run: Run, result: RunResult) -> None:
         try:
             self._succession.book(self.ledger, run, result)
+            self._slowdowns.book(self.ledger, run.entry, result, is_cut_short=run.is_cut_short)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 

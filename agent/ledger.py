@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from iovigil.agent.config import ScrubSettings
+from iovigil.agent.slowdown.standing import Standing
 from iovigil.agent.start_delay import StartDelays
 from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
@@ -103,6 +104,8 @@ class ProbeEntry:
     """Written, and never read back."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
+    slowdown: Standing = field(default_factory=Standing)
+    """Against its own past."""
 
     def skip(self, reason: Skip, now_unix: float, times: int = 1) -> None:
         """Book planned starts that did not take place."""
@@ -172,6 +175,8 @@ class Ledger:
     workers_running: int = 0
     workers_abandoned: int = 0
     start_delays: StartDelays = field(default_factory=StartDelays)
+    slow_disks_ratio: float = 0.0
+    """Share of the disks that are slow at once."""
     is_blackout: bool = False
     is_backing_off: bool = False
     web: WebAccount = field(default_factory=WebAccount)

@@ -1,11 +1,11 @@
 """Exposition: the ledger as the text that Prometheus reads."""
 
 from iovigil.agent.ledger import Ledger
-from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, probe, run, scrub, verify, web
+from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, probe, run, scrub, slowdown, verify, web
 from iovigil.agent.metrics.family import families_in
 from iovigil.agent.metrics.scrape import Scrape
 
-GROUPS = (agent_health, web, disk, probe, run, io, last_run, verify, scrub)
+GROUPS = (agent_health, web, disk, probe, run, io, last_run, slowdown, verify, scrub)
 FAMILIES = {group: families_in(vars(group)) for group in GROUPS}
 
 
@@ -22,6 +22,7 @@ def collect(ledger: Ledger) -> Scrape:
         run.fill(scrape, entry)
         io.fill(scrape, entry, view)
         last_run.fill(scrape, entry)
+        slowdown.fill(scrape, entry)
         verify.fill(scrape, entry, view)
         scrub.fill(scrape, entry, view)
     return scrape
