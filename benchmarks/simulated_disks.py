@@ -2,7 +2,7 @@
 
 What healthy disks do is after The Tail at Store (FAST '16): 0.2 % of disk-hours (0.6 % of SSD-hours) are more than
 twice as slow as those of peers. How long such an episode lasts, and how slow it is, that abstract does not say: the
-lengths are exponential with a given mean, the factor is 2 and an exponential of mean 0.5 more. Milder ones, of 1.3 to 2
+lengths are taken to be exponential, the factor is 2 and an exponential of mean 0.3 more. Milder ones, of 1.3 to 2
 times, are taken to be five times as frequent.
 """
 
@@ -34,6 +34,9 @@ class Healthy:
     slow_share: float = 0.002
     """Of the hours, more than twice as slow."""
     episode_h: float = 6.0
+    """Such an episode, on average."""
+    excess: float = 0.3
+    """By how much more than twice it is slow, on average."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def months(
     slow = np.ones(shape)
     for disk in range(disks):
         for share, more in ((healthy.slow_share, True), (MILD_TIMES * healthy.slow_share, False)):
-            add_episodes(rng, slow[disk], times_s, share, healthy.episode_h, is_slow=more)
+            add_episodes(rng, slow[disk], times_s, share, healthy, is_slow=more)
         if disk in faults:
             since_s = times_s - fault_day * DAY_S
             slow[disk] *= faults[disk](since_s)
@@ -105,12 +108,12 @@ def months(
 
 
 def add_episodes(
-    rng: np.random.Generator, slow: Array, times_s: Array, share: float, mean_h: float, *, is_slow: bool
+    rng: np.random.Generator, slow: Array, times_s: Array, share: float, healthy: Healthy, *, is_slow: bool
 ) -> None:
-    hours = times_s[-1] / HOUR_S
+    hours, mean_h = times_s[-1] / HOUR_S, healthy.episode_h
     for _ in range(rng.poisson(hours * share / mean_h)):
         begin_s, length_s = rng.uniform(0, times_s[-1]), rng.exponential(mean_h) * HOUR_S
-        factor = 2 + rng.exponential(0.5) if is_slow else rng.uniform(1.3, 2.0)
+        factor = 2 + rng.exponential(healthy.excess) if is_slow else rng.uniform(1.3, 2.0)
         at = slice(*np.searchsorted(times_s, (begin_s, begin_s + length_s)))
         slow[at] = np.maximum(slow[at], factor)
 

@@ -19,7 +19,7 @@ SLOWDOWN_RATIO = Family(
 SLOWDOWN_SCORE = Family(
     "gauge",
     "iovigil_slowdown_score",
-    "For how long and how much it has been slow: 1 after 66 hours at twice, or 1.75 hours at five times as slow; good "
+    "For how long and how much it has been slow: 1 after 65 hours at twice, or 1.75 hours at five times as slow; good "
     "hours take it back.",
     OPERATION,
 )

@@ -30,11 +30,14 @@ def logarithm(value: float) -> float:
 
 def median(values: Sequence[float]) -> float:
     """Of those that are known; NaN of none."""
-    known = sorted(value for value in values if not math.isnan(value))
-    if not known:
-        return math.nan
-    middle = len(known) // 2
-    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+    known = [value for value in values if not math.isnan(value)]
+    return middle_of(known) if known else math.nan
+
+
+def middle_of(values: Sequence[float]) -> float:
+    """The median of one or more that are known."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def medians(rows: Sequence[Figures]) -> Figures:

@@ -1,8 +1,9 @@
 """Score: for how long, and how much, a disk has been slow; 1 is when patience with it is over."""
 
+from itertools import pairwise
 from typing import Final
 
-PATIENCE_H: Final = ((2.0, 66.0), (4.5, 1.75))
+PATIENCE_H: Final = ((1.7, 85.0), (2.0, 65.0), (3.5, 42.0), (4.6, 1.75))
 """How many hours a disk may be so many times as slow as usual; in between, along a line. Healthy disks are twice as
 slow for hours, and seldom for days; five times as slow they hardly ever are."""
 FORGOTTEN_H: Final = 168.0
@@ -14,9 +15,10 @@ MOST_OF_A_RUN: Final = 0.34
 
 
 def patience_h(ratio: float) -> float:
-    (low, low_h), (high, high_h) = PATIENCE_H
-    share = min(max((ratio - low) / (high - low), 0.0), 1.0)
-    return low_h + share * (high_h - low_h)
+    for (low, low_h), (high, high_h) in pairwise(PATIENCE_H):
+        if ratio < high:
+            return low_h + max(ratio - low, 0.0) / (high - low) * (high_h - low_h)
+    return PATIENCE_H[-1][1]
 
 
 def after_slow(score: float, ratio: float, time_s: float) -> float:

@@ -9,7 +9,7 @@ import msgspec
 
 from iovigil.agent.slowdown import score
 from iovigil.agent.slowdown.baseline import Baseline, BaselineState
-from iovigil.agent.slowdown.figures import Figures, median
+from iovigil.agent.slowdown.figures import Figures, middle_of
 from iovigil.agent.slowdown.foreign_load import ForeignLoad
 
 LEAST_IOS: Final = 30
@@ -118,7 +118,7 @@ class Track:
             return State.LEARNING
         slowness = slowness_of(found, baseline)
         self._recent.append((run.ended_unix, slowness))
-        recent = median([each for at_unix, each in self._recent if abs(run.ended_unix - at_unix) < RECENT_S])
+        recent = middle_of([each for at_unix, each in self._recent if abs(run.ended_unix - at_unix) < RECENT_S])
         self.ratio = math.exp(recent)
         if not baseline.is_settled or max(slowness, recent) < LEARNT:
             baseline.learn(found, run.ended_unix)
@@ -126,6 +126,8 @@ class Track:
 
     def place_of(self, run: Measurement) -> int | None:
         """Which baseline is that of this foreign load; None where it is too much."""
+        if run.load.in_flight <= LOADS[0]:
+            return 0
         quiet = self._baselines.get(0)
         usual_s = math.exp(quiet.usual.p50) if quiet is not None and quiet.is_warm else math.inf
         # A disk that is slow has more in its queue of the same work: by its usual speed that is little.
@@ -175,13 +177,13 @@ def slowness_of(run: Figures, baseline: Baseline) -> float:
     """The logarithm of the ratio to what is usual: of the median, the throughput or the tail, whichever is worst."""
     usual, spread = baseline.usual, baseline.spread
     p50 = beyond(run.p50, usual.p50, spread.p50)
-    if math.exp(run.p50) - math.exp(usual.p50) < LEAST_EXCESS_S:
-        p50 = min(p50, 0.0)
+    if p50 > 0 and math.exp(run.p50) - math.exp(usual.p50) < LEAST_EXCESS_S:
+        p50 = 0.0
     found = [p50]
     if not math.isnan(byte := beyond(run.byte, usual.byte, spread.byte)):
         found.append(byte)
     if not math.isnan(p99 := beyond(run.p99, usual.p99, spread.p99) - TAIL):
-        is_felt = math.exp(run.p99) - math.exp(usual.p99) >= LEAST_EXCESS_S
+        is_felt = p99 > 0 and math.exp(run.p99) - math.exp(usual.p99) >= LEAST_EXCESS_S
         found.append(p99 if is_felt else min(p99, 0.0))
     return max(found)
 
