@@ -179,7 +179,7 @@ class Daemon:
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop())
             self._corruption.close()
-            self._slowdowns.keep(self.ledger.probes.values())
+            self._slowdowns.keep()
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
 

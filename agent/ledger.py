@@ -104,7 +104,7 @@ class ProbeEntry:
     """Written, and never read back."""
     stuck: StatsPage | None = None
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
-    slowdown: Standing = field(default_factory=Standing)
+    slowdown: Standing = Standing()  # noqa: RUF009 - immutable
     """Against its own past."""
 
     def skip(self, reason: Skip, now_unix: float, times: int = 1) -> None:

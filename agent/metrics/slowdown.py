@@ -1,7 +1,5 @@
 """Against the disk's own past: what is usual, how far the last runs were from it, and for how long they have been."""
 
-import math
-
 from iovigil.agent.ledger import ProbeEntry
 from iovigil.agent.metrics.family import Family, names
 from iovigil.agent.metrics.scrape import Scrape
@@ -64,17 +62,16 @@ def fill(scrape: Scrape, entry: ProbeEntry) -> None:
     standing = entry.slowdown
     if standing.foreign_busy_ratio is not None:
         scrape.add(LAST_RUN_FOREIGN_BUSY, standing.foreign_busy_ratio, entry.disk, entry.probe)
-    for operation, track in standing.tracks.items():
+    for operation, slowness in standing.operations:
         where = (entry.disk, entry.probe, operation)
-        scrape.add(SLOWDOWN_SCORE, track.score, *where)
-        scrape.add(SLOWDOWN_STATE, 1, *where, track.state)
-        scrape.add(BASELINE_RUNS, track.runs, *where)
-        if not math.isnan(track.ratio):
-            scrape.add(SLOWDOWN_RATIO, track.ratio, *where)
-        if (usual := track.usual) is None:
-            continue
-        for q, value in (("0.5", usual.p50), ("0.99", usual.p99)):
-            if not math.isnan(value):
-                scrape.add(BASELINE_LATENCY, math.exp(value), *where, q)
-        if not math.isnan(usual.byte):
-            scrape.add(BASELINE_BYTES_PER_SECOND, math.exp(-usual.byte), *where)
+        scrape.add(SLOWDOWN_SCORE, slowness.score, *where)
+        scrape.add(SLOWDOWN_STATE, 1, *where, slowness.state)
+        scrape.add(BASELINE_RUNS, slowness.runs, *where)
+        if slowness.ratio is not None:
+            scrape.add(SLOWDOWN_RATIO, slowness.ratio, *where)
+        if slowness.p50_s is not None:
+            scrape.add(BASELINE_LATENCY, slowness.p50_s, *where, "0.5")
+        if slowness.p99_s is not None:
+            scrape.add(BASELINE_LATENCY, slowness.p99_s, *where, "0.99")
+        if slowness.bytes_per_second is not None:
+            scrape.add(BASELINE_BYTES_PER_SECOND, slowness.bytes_per_second, *where)

@@ -15,7 +15,7 @@ from iovigil.agent.config import ScrubSettings
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, Skip
 from iovigil.agent.metrics import exposition, reference, render
 from iovigil.agent.metrics.formats import OPENMETRICS_TYPE, TEXT_TYPE
-from iovigil.agent.slowdown.standing import Standing
+from iovigil.agent.slowdown.standing import Standing, slowness_of
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Counter, Latency, Mismatch, ScrubFigures
 
@@ -48,7 +48,7 @@ def full_ledger() -> Ledger:
         entry.last_success_unix = 1001.5
     disk = Disk()
     disk.live(40 * disk.interval_s)
-    entries[0].slowdown = Standing(tracks={"read": disk.track}, foreign_busy_ratio=0.25)
+    entries[0].slowdown = Standing(operations=(("read", slowness_of(disk.track)),), foreign_busy_ratio=0.25)
     ledger = ledger_of(*entries, probe("away", "latency"))
     ledger.disks["away"].is_present = False
     return ledger

@@ -13,7 +13,7 @@ from slow_runs import Disk, settled
 from iovigil.agent.disks.identity import LABELS
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry
 from iovigil.agent.metrics import render
-from iovigil.agent.slowdown.standing import Standing
+from iovigil.agent.slowdown.standing import Standing, slowness_of
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Counter, Latency, Mismatch, StatsPage
 
@@ -244,7 +244,7 @@ def test_mismatches_are_counted_by_kind_and_the_last_one_is_dated() -> None:
 def test_a_slow_disk_shows_by_how_much_for_how_long_and_against_what() -> None:
     disk = settled()
     disk.live(7200.0, 5.0)
-    entry = probe(slowdown=Standing(tracks={"read": disk.track}, foreign_busy_ratio=0.25))
+    entry = probe(slowdown=Standing(operations=(("read", slowness_of(disk.track)),), foreign_busy_ratio=0.25))
     samples = Samples(entry)
     where = {"disk": "data0", "probe": "latency", "operation": "read"}
     assert samples.value("slowdown_ratio", **where) == pytest.approx(5.0, rel=0.05)
@@ -260,7 +260,7 @@ def test_a_slow_disk_shows_by_how_much_for_how_long_and_against_what() -> None:
 def test_a_disk_that_is_still_being_learnt_has_no_ratio() -> None:
     disk = Disk()
     disk.run()
-    samples = Samples(probe(slowdown=Standing(tracks={"read": disk.track})))
+    samples = Samples(probe(slowdown=Standing(operations=(("read", slowness_of(disk.track)),))))
     assert samples.value("slowdown_state", state="learning") == 1
     assert samples.value("baseline_runs") == 1
     assert samples.value("slowdown_score") == 0

@@ -19,7 +19,7 @@ from iovigil.agent.archive import Archive
 from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult
 from iovigil.agent.slowdown.baseline import WARM_RUNS
-from iovigil.agent.slowdown.track import State
+from iovigil.agent.slowdown.track import State, Track
 from iovigil.agent.slowdown.watch import UNREAD, Watch
 from iovigil.engines.stats import Counter, Latency
 
@@ -53,7 +53,7 @@ class Agent:
                 result, disk=entry.disk, probe=entry.probe, engine="io_uring", ended_unix=self.now_unix
             )
             await self.book(entry, dataclasses.replace(result, **more))
-        return entry.slowdown.tracks["read"].state
+        return self.track(entry).state
 
     async def book(self, entry: ProbeEntry, result: RunResult, *, is_cut_short: bool = False) -> None:
         self.watch.book(self.ledger, entry, result, is_cut_short=is_cut_short)
@@ -61,8 +61,11 @@ class Agent:
             while self.watch._tasks:
                 await asyncio.sleep(0)
 
+    def track(self, entry: ProbeEntry) -> Track:
+        return self.watch.tracks_of(entry)["read"]
+
     async def end(self) -> None:
-        self.watch.keep(self.ledger.probes.values())
+        self.watch.keep()
         await self.archive.close(5.0)
 
 
@@ -99,7 +102,7 @@ def test_a_slow_disk_is_told_by_its_runs(path: Path) -> None:
             assert await agent.run(entry, times=WARM_RUNS) is State.LEARNING
             assert await agent.run(entry, times=30) is State.USUAL
             assert await agent.run(entry, 0.02, times=30) is State.SLOW
-            track = entry.slowdown.tracks["read"]
+            track = agent.track(entry)
             assert track.ratio == pytest.approx(5.0, rel=0.02)
             assert track.score > 0
 
@@ -112,10 +115,11 @@ def test_what_was_learnt_outlives_the_agent(path: Path) -> None:
             entry = only(agent.ledger)
             await agent.run(entry, times=60)
             await agent.run(entry, 0.02, times=60)
-            before = entry.slowdown.tracks["read"].kept()
+            before, shown = agent.track(entry).kept(), entry.slowdown
         async with agent_on(path) as agent:
             entry = only(agent.ledger)
-            assert entry.slowdown.tracks["read"].kept() == before  # before any run
+            assert agent.track(entry).kept() == before  # before any run
+            assert entry.slowdown.operations == shown.operations
             agent.now_unix = before.last_unix
             assert await agent.run(entry, 0.02) is State.SLOW
 
@@ -151,7 +155,7 @@ def test_another_condition_is_another_baseline_and_the_old_one_is_kept(
             name = "disk" if label == "wwn" else label
             assert f"is set aside ({name} is other, was {was}): a new one begins" in caplog.text
             await agent.run(entry, 0.02, times=60)
-            assert entry.slowdown.tracks["read"].ratio == pytest.approx(1.0, rel=0.02)
+            assert agent.track(entry).ratio == pytest.approx(1.0, rel=0.02)
             await agent.archive.close(5.0)
             disk.identity = disk.identity | {label: was}
             assert await agent.run(entry) is State.USUAL
@@ -168,7 +172,7 @@ def test_a_job_that_does_something_else_is_learnt_anew(path: Path) -> None:
             await agent.run(entry, times=60)
             other = result_of(page_of(0.02), READ.__class__(rw="read", bs=(1 << 20,) * 3))
             await agent.book(entry, dataclasses.replace(other, disk="data0", probe="latency", engine="io_uring"))
-            assert entry.slowdown.tracks["read"].state is State.LEARNING
+            assert agent.track(entry).state is State.LEARNING
 
     asyncio.run(scenario())
 
@@ -194,7 +198,7 @@ def test_a_run_that_failed_or_was_cut_short_says_nothing(path: Path) -> None:
             assert await agent.run(entry, 0.5, failure=Failure.IO_ERROR) is State.FEW
             result = dataclasses.replace(result_of(page_of(0.5), READ), disk="data0", engine="io_uring")
             await agent.book(entry, result, is_cut_short=True)
-            assert entry.slowdown.tracks["read"].state is State.FEW
+            assert agent.track(entry).state is State.FEW
 
     asyncio.run(scenario())
 
@@ -212,7 +216,7 @@ def test_when_most_disks_are_slow_at_once_it_is_none_of_them(path: Path, caplog:
                 for entry in entries[:3]:
                     await agent.run(entry, 0.02)
                 await agent.run(entries[3])
-            tracks = [entry.slowdown.tracks["read"] for entry in entries]
+            tracks = [agent.track(entry) for entry in entries]
             assert [track.state for track in tracks] == [State.NODE] * 3 + [State.USUAL]
             assert max(track.score for track in tracks) < 0.3
             assert agent.ledger.slow_disks_ratio == 0.75
@@ -236,7 +240,7 @@ def test_without_a_history_it_begins_anew_in_the_end_and_not_at_once(path: Path)
         for _ in range(UNREAD):
             with contextlib.suppress(KeyError):
                 await agent.run(entry)
-            assert not entry.slowdown.tracks
+            assert not agent.watch.tracks_of(entry)
         assert await agent.run(entry) is State.LEARNING
 
     asyncio.run(scenario())
@@ -286,6 +290,6 @@ def test_a_ratio_that_is_not_known_survives_being_kept(path: Path) -> None:
         async with agent_on(path) as agent:
             await agent.run(only(agent.ledger))
         async with agent_on(path) as agent:
-            assert math.isnan(only(agent.ledger).slowdown.tracks["read"].ratio)
+            assert math.isnan(agent.track(only(agent.ledger)).ratio)
 
     asyncio.run(scenario())
