@@ -25,8 +25,8 @@ EVERY: Final = 4
 """Of the sure moments so many are looked at."""
 
 
-def week() -> tuple[Array, Array, Array, Array]:
-    """p50, throughput, score and ratio of disks that have every alert, for a while."""
+def week() -> tuple[Array, Array, Array, Array, Flags]:
+    """p50, throughput, score, ratio and business of disks that have every alert, for a while."""
     runs = DAYS * 86_400 // INTERVAL_S
     day = 86_400 // INTERVAL_S
     factor = np.ones((DISKS, runs))
@@ -39,7 +39,10 @@ def week() -> tuple[Array, Array, Array, Array]:
     p50_s = 0.008 * factor * np.exp(rng.normal(0, 0.02, factor.shape))
     gain = np.where(factor > 5, 0.15, np.where(factor > 2, 0.012, -0.006))
     score = np.clip(np.cumsum(gain, axis=1), 0, 1.1)
-    return p50_s, 4096 / p50_s, score, factor
+    is_busy = np.zeros(factor.shape, dtype=np.bool_)
+    is_busy[5, int(2.2 * day) : int(3.4 * day)] = True
+    p50_s[is_busy] *= 9.0
+    return p50_s, 4096 / p50_s, score, factor, is_busy
 
 
 def series(name: str, labels: str, values: Iterator[str] | list[str]) -> dict[str, str]:
@@ -51,7 +54,12 @@ def held_values(row: Array) -> list[str]:
     return [f"{value:.6g}x{INTERVAL_S // STEP_S - 1}" for value in row.tolist()]
 
 
-def inputs(p50_s: Array, speed: Array, score: Array, ratio: Array) -> list[dict[str, str]]:
+def there_or_not(flags: Flags) -> list[str]:
+    steps = INTERVAL_S // STEP_S
+    return [f"1x{steps - 1}" if flag else f"_x{steps}" for flag in flags.tolist()]
+
+
+def inputs(p50_s: Array, speed: Array, score: Array, ratio: Array, is_busy: Flags) -> list[dict[str, str]]:
     steps = p50_s.shape[1] * INTERVAL_S // STEP_S
     found = [
         series("iovigil_config_last_reload_success_timestamp_seconds", 'x="y"', [f"0x{steps}"]),
@@ -68,6 +76,10 @@ def inputs(p50_s: Array, speed: Array, score: Array, ratio: Array) -> list[dict[
             series("iovigil_last_run_bytes_per_second", operation, held_values(speed[disk])),
             series("iovigil_slowdown_score", operation, held_values(score[disk])),
             series("iovigil_slowdown_ratio", operation, held_values(ratio[disk])),
+            *(
+                series("iovigil_slowdown_state", f'{operation},state="{state}"', there_or_not(flags))
+                for state, flags in (("busy", is_busy[disk]), ("usual", ~is_busy[disk]))
+            ),
         ]
     return found
 
@@ -100,8 +112,8 @@ def expected(firing: dict[str, Flags]) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    p50_s, speed, score, ratio = week()
-    firing = rules.alerts(rules.recorded(p50_s, speed, INTERVAL_S), score, ratio, INTERVAL_S)
+    p50_s, speed, score, ratio, is_busy = week()
+    firing = rules.alerts(rules.recorded(p50_s, speed, is_busy, INTERVAL_S), score, ratio, INTERVAL_S)
     cases = expected(firing)
     groups = [group["name"] for group in yaml.safe_load(RULES.read_text())["groups"]]
     test = {
@@ -111,7 +123,7 @@ def main() -> int:
         "tests": [
             {
                 "interval": f"{STEP_S}s",
-                "input_series": inputs(p50_s, speed, score, ratio),
+                "input_series": inputs(p50_s, speed, score, ratio, is_busy),
                 "promql_expr_test": cases,
             }
         ],

@@ -79,11 +79,24 @@ class Count:
         self.unknown += other.unknown
 
 
-def detected(months: Months, interval_s: float) -> tuple[Array, Array, Array, float]:
-    """Score, ratio and share of slow disks after each run, as the agent's own detector has them."""
+@dataclass(frozen=True)
+class Detected:
+    """What the agent's own detector says of each disk after each run."""
+
+    score: Array
+    ratio: Array
+    is_busy: Flags
+    slow_disks: Array
+    """Of the node."""
+    unknown: float
+    """Share of the runs that nothing could be told of."""
+
+
+def detected(months: Months, interval_s: float) -> Detected:
     number, runs = months.p50_s.shape
     tracks, node = [Track() for _ in range(number)], Node()
     score, ratio, slow_disks = np.zeros((number, runs)), np.full((number, runs), np.nan), np.zeros(runs)
+    is_busy = np.zeros((number, runs), dtype=np.bool_)
     keys = [(f"disk{disk}", "latency", "read") for disk in range(number)]
     unknown = 0
     p50_s, p99_s, speed, in_flight = (
@@ -101,9 +114,10 @@ def detected(months: Months, interval_s: float) -> tuple[Array, Array, Array, fl
             node.note(keys[disk], word, now_unix, interval_s)
             track.settle(is_node_slow=node.is_slow)
             score[disk, run], ratio[disk, run] = track.score, track.ratio
+            is_busy[disk, run] = state is State.BUSY
             unknown += word is None
         slow_disks[run] = node.slow_ratio
-    return score, ratio, slow_disks, unknown / (number * runs)
+    return Detected(score, ratio, is_busy, slow_disks, unknown / (number * runs))
 
 
 def episodes(flags: Flags, interval_s: float) -> int:
@@ -126,19 +140,19 @@ def play(case: Case, seed: int) -> Count:
     months = disks.months(
         rng, DISKS, case.days, interval_s, case.healthy, faults, fault_day=FAULT_DAY, busy=busy, node=case.node
     )
-    score, ratio, slow_disks, unknown = detected(months, interval_s)
-    series = rules.recorded(months.p50_s, months.bytes_per_second, interval_s)
-    firing = rules.alerts(series, score, ratio, interval_s)
+    found = detected(months, interval_s)
+    series = rules.recorded(months.p50_s, months.bytes_per_second, found.is_busy, interval_s)
+    firing = rules.alerts(series, found.score, found.ratio, interval_s)
     first = np.searchsorted(months.times_s, FAULT_DAY * DAY_S)
     firing = {name: flags[:, first:] for name, flags in firing.items()}
     well = [disk for disk in range(DISKS) if disk not in faults]
     union = np.logical_or.reduce([firing[name] for name in WARNINGS])
-    count = Count(faulty=len(faulty), unknown=unknown)
+    count = Count(faulty=len(faulty), unknown=found.unknown)
     for name, flags in {**firing, "any": union}.items():
         if name != "NodeStorageSlowdown":
             count.false[name] = episodes(flags[well], interval_s)
             count.true[name] = int(flags[faulty].any(axis=1).sum()) if faulty else 0
-    count.node_hours = float((slow_disks > 0.5).sum()) * interval_s / HOUR_S
+    count.node_hours = float((found.slow_disks > 0.5).sum()) * interval_s / HOUR_S
     for disk in faulty:
         at = np.flatnonzero(union[disk])
         if len(at):
@@ -152,11 +166,17 @@ def play(case: Case, seed: int) -> Count:
 def cases(years: float) -> list[Case]:
     days = FAULT_DAY + YEAR_DAYS * years
     healthy = [
-        Case(f"healthy, {100 * share:.1f} % of hours slow, {hours} h at a time", 1, days, Healthy(share, hours))
+        Case(
+            f"healthy, {100 * share:.1f} % of hours slow, {hours} h at a time",
+            1,
+            days,
+            Healthy(share, hours),
+            interval_s=3600.0,
+        )
         for share in (0.002, 0.006)
         for hours in (3, 6, 12)
     ]
-    worse = Case("healthy, 0.6 % slow, 6 h at a time, 2.5 times", 1, days, Healthy(0.006, 6, 0.5))
+    worse = Case("healthy, 0.6 % slow, 6 h at a time, 2.5 times", 1, days, Healthy(0.006, 6, 0.5), interval_s=3600.0)
     usual = Healthy(0.006, 6)
     month = FAULT_DAY + 30.0
     return [
