@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from iovigil.agent import history, run_table
 from iovigil.agent.aside import Lane, Taken
+from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.bounds import Bounds
 from iovigil.agent.history import HistoryUnusable, KeptAccount, LastMismatch, Mismatched, Runs
 from iovigil.agent.run_record import RunRecord
@@ -49,6 +50,7 @@ class Archive:
         self._agent = secrets.token_hex(8)
         self._accounts: Sequence[KeptAccount] = ()
         self._must_forget = False
+        self._baselines: dict[tuple[str, ...], KeptBaseline] = {}
         self._lost = 0
         self._lost_runs = 0
         self._not_before_s = 0.0
@@ -87,9 +89,13 @@ class Archive:
             del self._runs[place]
             self._lost_runs += 1
 
+    def keep(self, baselines: Iterable[KeptBaseline]) -> None:
+        """Have these written with the next runs, in place of what is there."""
+        self._baselines |= {row[:4]: row for row in baselines}
+
     @property
     def is_written(self) -> bool:
-        return not (self._last or self._runs or self._accounts or self._must_forget)
+        return not (self._last or self._runs or self._accounts or self._baselines or self._must_forget)
 
     @property
     def _is_due(self) -> bool:
@@ -114,6 +120,16 @@ class Archive:
             self._must_forget = True
             self._put_off()
         return not self._must_forget
+
+    async def baselines(self, disk: str = "", probe: str = "") -> list[KeptBaseline] | None:
+        """What was kept of these, the latest first; None where that cannot be told in time."""
+        if not self._lane.is_free:
+            return None
+        try:
+            return await self._aside(lambda: history.baselines(self.path, disk, probe), self._deadline_s)
+        except HistoryUnusable as problem:
+            self._complain(str(problem))
+            return None
 
     async def look_over(self) -> None:
         """Look for damage; what is to be written waits meanwhile."""
@@ -151,10 +167,12 @@ class Archive:
         if self.is_written or not self._lane.is_free:
             return
         found, last, accounts = tuple(self._found), dict(self._last), self._accounts
+        baselines = dict(self._baselines)
         runs = Runs(self._agent, tuple(self._runs), self.bounds, self.clock.now_unix())
         try:
             warning = await self._aside(
-                lambda: history.write(self.path, found, last.values(), runs, accounts), deadline_s
+                lambda: history.write(self.path, found, last.values(), runs, accounts, tuple(baselines.values())),
+                deadline_s,
             )
         except HistoryUnusable as problem:
             self._complain(f"{problem}; what is to be kept waits in memory, and is tried again")
@@ -165,6 +183,7 @@ class Archive:
         written = {(each.run, each.number) for each in found}
         self._found = [each for each in self._found if (each.run, each.number) not in written]
         self._last = {key: each for key, each in self._last.items() if last.get(key) is not each}
+        self._baselines = {key: each for key, each in self._baselines.items() if baselines.get(key) is not each}
         self._forget_runs(runs.runs)
         self._accounts, self._must_forget = (), False
         if self._complaint:

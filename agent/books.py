@@ -20,6 +20,7 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
         workers_abandoned=old.workers_abandoned,
         start_delays=old.start_delays,
         quarantines=old.quarantines,
+        slow_disks_ratio=old.slow_disks_ratio,
         is_blackout=old.is_blackout,
         is_backing_off=old.is_backing_off,
         web=old.web,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from iovigil.agent import run_table
+from iovigil.agent import baseline_table, run_table
+from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.bounds import Bounds
 from iovigil.agent.run_record import RunRecord
 from iovigil.agent.run_table import Numbered
@@ -62,6 +63,7 @@ MIGRATIONS: Final[Sequence[str]] = (
     """
     CREATE TABLE accounts (disk TEXT NOT NULL, probe TEXT NOT NULL, account BLOB NOT NULL, PRIMARY KEY (disk, probe));
     """,
+    baseline_table.TABLES,
 )
 
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
@@ -145,6 +147,7 @@ def write(
     last: Iterable[LastMismatch],
     runs: Runs = Runs(),  # noqa: B008 - immutable
     accounts: Sequence[KeptAccount] = (),
+    baselines: Sequence[KeptBaseline] = (),
 ) -> str:
     """Add these; returns a warning where there is one. Raises HistoryUnusable.
 
@@ -157,6 +160,7 @@ def write(
             insert(connection, "accounts", KeptAccount._fields, accounts, "OR REPLACE")
             now_unix = time.time() if runs.now_unix is None else runs.now_unix
             run_table.add(connection, runs.agent, runs.runs, runs.bounds, now_unix)
+            baseline_table.put(connection, baselines)
             insert(connection, "mismatches", Mismatched._fields, found, "OR IGNORE")
             insert(connection, "last_mismatches", LastMismatch._fields, last, "OR REPLACE")
             for disk in {each.disk for each in found}:
@@ -242,6 +246,14 @@ def forget_accounts(path: Path) -> None:
     """
     with in_words(path), opened(path) as connection, connection:
         connection.execute("DELETE FROM accounts")
+
+
+def baselines(path: Path, disk: str = "", probe: str = "") -> list[KeptBaseline]:
+    """What was kept of these, the latest first; of all where they are not given. Raises HistoryUnusable."""
+    if not path.exists():
+        return []
+    with in_words(path), opened(path) as connection:
+        return baseline_table.latest(connection, disk, probe)
 
 
 def mismatches(path: Path, disk: str = "", limit: int = -1, before: tuple[str, int] | None = None) -> list[Mismatched]:

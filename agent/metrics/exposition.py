@@ -6,7 +6,20 @@ from functools import partial
 from typing import Final
 
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
-from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, outputs, probe, run, scrub, verify, web
+from iovigil.agent.metrics import (
+    agent_health,
+    disk,
+    formats,
+    io,
+    last_run,
+    outputs,
+    probe,
+    run,
+    scrub,
+    slowdown,
+    verify,
+    web,
+)
 from iovigil.agent.metrics.family import Family, families_in
 from iovigil.agent.metrics.formats import Format
 from iovigil.agent.metrics.rendering import Rendering, Subject
@@ -14,7 +27,7 @@ from iovigil.agent.metrics.scrape import Scrape
 
 OF_AGENT = (agent_health, web, outputs)
 OF_DISK = (disk,)
-OF_PROBE = (probe, run, io, last_run, verify, scrub)
+OF_PROBE = (probe, run, io, last_run, slowdown, verify, scrub)
 GROUPS = (*OF_AGENT, *OF_DISK, *OF_PROBE)
 FAMILIES = {group: families_in(vars(group)) for group in GROUPS}
 LEVELS: Final[tuple[tuple[Family, ...], ...]] = tuple(
@@ -43,6 +56,7 @@ def fill_probe(entry: ProbeEntry, disk_entry: DiskEntry | None, scrape: Scrape) 
     run.fill(scrape, entry)
     io.fill(scrape, entry, view)
     last_run.fill(scrape, entry)
+    slowdown.fill(scrape, entry)
     verify.fill(scrape, entry, view)
     scrub.fill(scrape, entry, view)
 

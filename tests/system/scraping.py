@@ -91,8 +91,8 @@ def scraped_agent(
 ) -> Iterator[Stack]:
     """Both, running with all their files under the directory.
 
-    Without `rules` they are those that are shipped. With a past, Prometheus is started when so many probes have measured
-    something, and begins with days of the same.
+    Without `rules` those that are shipped are used. With a past, Prometheus is started when so many probes have
+    measured something, and begins with days of the same.
     """
     import monitoring  # of tests/unit, which programs in the virtual machine have not got
     import past
