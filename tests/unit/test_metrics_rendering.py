@@ -17,6 +17,7 @@ from iovigil.agent.ledger import DiskEntry, Failure, LastRun, Ledger, ProbeEntry
 from iovigil.agent.metrics import exposition, rendering
 from iovigil.agent.metrics.exposition import Exposition
 from iovigil.agent.metrics.formats import OPENMETRICS, OPENMETRICS_TYPE, TEXT, Format
+from iovigil.agent.slowdown.standing import Standing
 from iovigil.agent.web_account import Refusal
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Latency, PackedPage, StatsPage
@@ -196,6 +197,7 @@ def changed_fields() -> Iterator[tuple[str, object, bool]]:
     yield "unverified_bytes", 1, True
     yield "stuck", AgingPage(), True
     yield "hung_since_s", 5.0, True
+    yield "slowdown", Standing(foreign_busy_ratio=0.5), True
 
 
 GO_ON_BY_THEMSELVES = ("live", "stuck", "hung_since_s")
@@ -235,7 +237,7 @@ def test_a_count_in_a_dictionary_is_seen(books: str) -> None:
 
 
 # A state is compared by value. What can change in its place has to be copied for that, or it is never seen.
-UNCHANGEABLE = {str, int, float, bool, type(None), JobOptions, ScrubSettings, PackedPage, Skip, LastRun}
+UNCHANGEABLE = {str, int, float, bool, type(None), JobOptions, ScrubSettings, PackedPage, Skip, LastRun, Standing}
 COPIED = {dict}
 NEVER_COMPARED = {StatsPage}
 MADE_BY_TESTS = {RunResult}
