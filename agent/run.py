@@ -373,14 +373,15 @@ class Run:
     def _left_s(self) -> float | None:
         """Time to the deadline, None without one.
 
-        The job's own time begins with its first I/O; before it stands the laying out of its
-        file, which is allowed for up to a limit of its own.
+        The job's own time begins with its first I/O; before it stands the laying out of its file, which is allowed for
+        up to a limit of its own, or the start of a child on a host that is busy: what hangs is told by the age of its
+        I/O, which must not be young only because the I/O was late.
         """
         if not self.options.longest_us:
             return None
         now_ns = time.monotonic_ns()
         set_up_s = ((self._page.first_io_ns or now_ns) - self._allowed_from_ns) / 1e9
-        allowed_s = min(set_up_s, orders.layout_s(self.disk))
+        allowed_s = min(set_up_s, max(orders.layout_s(self.disk), self._tools.patience.run_s))
         return allowed_s + self.options.longest_us / 1e6 + self._tools.patience.run_s - self._elapsed_s(now_ns)
 
     def _elapsed_s(self, now_ns: int | None = None) -> float:

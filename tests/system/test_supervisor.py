@@ -284,6 +284,19 @@ def test_a_run_killed_with_an_io_in_flight_puts_its_disk_into_quarantine(
     assert (line.__dict__["IOVIGIL_DISK"], line.__dict__["IOVIGIL_PROBE"]) == ("data0", "latency")
 
 
+def test_a_run_hangs_as_well_that_was_long_in_starting(tmp_path: Path) -> None:
+    """On a busy host a child takes seconds to start: its I/O is as much younger when its time is over."""
+    role = """
+        ignore_sigterm()
+        time.sleep(1.5)
+        put("first_io_ns", time.monotonic_ns())
+        begin_io()
+        sleep_for_ever()
+    """
+    _, entry, supervisor = run_role(tmp_path, role, Patience(run_s=2.0, stop_s=0.3, kill_s=0.3, hang_s=2.0))
+    assert supervisor.blocker(DISK, entry) == Skip.QUARANTINED
+
+
 def test_a_run_killed_with_a_young_io_or_none_is_slow_and_does_not_hang(tmp_path: Path) -> None:
     for role in (DEAF, DEAF.replace("sleep_for_ever", "begin_io(age_s=1); sleep_for_ever")):
         result, entry, supervisor = run_role(tmp_path, role, STARTED)
