@@ -65,8 +65,8 @@ def test_a_short_run_measures_all_phases_and_removes_what_it_made(
     told = {row.split(" | ")[0].removeprefix("| "): row.removesuffix(" |").split(" | ")[1:] for row in rows}
     assert all(len(cells) == len(PHASES) for cells in told.values()), output
     assert all(cell.endswith(" 0 failed") for cell in told["scrapes"]), output
-    assert any(not cell.startswith("0,") for cell in told["runs, and failed, on good disks"]), output
-    assert any(cell != "—" for cell in told["starts there, ms late: p50 / p99 / most"]), output
+    # Few disks have few runs in so short a time, but one or the other.
+    assert any(cell != "—" for cell in told["starts of all within 0.05, 1, 10 s"]), output
     assert "MISSED" not in output.splitlines()[-1], "so few disks are no load"
     assert not traces_of(tmp_path)
     assert zrams() <= before
