@@ -28,6 +28,7 @@ class Succession:
         self._archive = archive
         self._bequest = Bequest(bequest.directory(state_directory))
         self._has_begun = False
+        self._kept_changes = 0
 
     async def begin(self, ledger: Ledger) -> None:
         """Go on with the counters of the agent before: as it left them, or as it was killed with them."""
@@ -55,7 +56,8 @@ class Succession:
         entry = run.entry
         if ledger.probes.get((entry.disk, entry.probe)) is entry:
             self._bequest.keep_one(entry, ledger.disks[entry.disk])
-        if ledger.quarantines:
+        if ledger.quarantines.changes != self._kept_changes:
+            self._kept_changes = ledger.quarantines.changes
             self._bequest.keep_agent(ledger)
         self._archive.add_run(record_of(run.name, result, run.messages))
 
