@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from many_disks import PROBE_FILE_BYTES, MadeDisk, hung, many_disks, missing
+from many_disks import ENDS, PROBE_FILE_BYTES, MadeDisk, hung, many_disks, missing, whole
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -45,6 +45,8 @@ DEADLINE_S: Final = 120.0
 LOOK_S: Final = 5.0
 ACCEPT: Final = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # as Prometheus asks
 
+COUNTED: Final = ("iovigil_runs_total", "iovigil_run_failures_total", "iovigil_runs_skipped_total")
+
 READ: Final = "direct: 1, runtime: 1s"
 PROBES: Final = {
     "latency": ("*", 60, f"{{rw: randread, bs: 4k, rate_iops: 100, ioengine: psync, {READ}}}"),
@@ -61,7 +63,7 @@ PROBES: Final = {
 """{name: (disks, seconds between runs, job)}: four on each disk."""
 
 LOAD: Final = {name: every_s for name, (_, every_s, _) in PROBES.items()}
-WARM_UP: Final = dict.fromkeys(PROBES, 45)
+WARM_UP_S_PER_DISK: Final = 0.75
 REST: Final = dict.fromkeys(PROBES, 86_400)
 
 
@@ -204,7 +206,13 @@ def started(directory: Path, port: int, config: str) -> Iterator[Agent]:
     path.write_text(config)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [IOVIGIL, "agent", "--config", path], stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=directory
+            [IOVIGIL, "agent", "--config", path],
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            cwd=directory,
+            # It is started where such signals wait, and is to be ended by one.
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS),
         )
     try:
         yield Agent(process, port, path, log)
@@ -268,7 +276,7 @@ def counts(agent: Agent, left_out: Iterable[str]) -> Counter[tuple[str, str]]:
     for each in agent.samples():
         if each.name == "iovigil_run_start_delay_seconds_bucket":
             found["start_delay", each.labels["le"]] = int(each.value)
-        elif each.name.startswith("iovigil_run_") and each.labels.get("disk", "") not in left_out:
+        elif each.name in COUNTED and each.labels["disk"] not in left_out:
             found[each.name.removeprefix("iovigil_"), each.labels.get("reason", "")] += int(each.value)
     return found
 
@@ -384,7 +392,9 @@ def run(args: argparse.Namespace, directory: Path) -> str:
             many_disks(directory, mounted=loops // 2, raw=loops - loops // 2, zram=args.zram)
         )  # fmt: skip
         hanging = [disk for disk in disks if disk.name.startswith(HANGS)][: max(phase.hung for phase in PHASES)]
-        agent = stack.enter_context(started(directory, args.port, configuration(disks, directory, args.port, WARM_UP)))
+        soon = dict.fromkeys(PROBES, max(math.ceil(WARM_UP_S_PER_DISK * len(disks)), 10))
+        with whole():
+            agent = stack.enter_context(started(directory, args.port, configuration(disks, directory, args.port, soon)))
         print(f"warming up: {4 * len(disks)} probes", flush=True)
         warm_up(agent, 4 * len(disks))
         agent.reload(configuration(disks, directory, args.port, LOAD))
@@ -406,6 +416,13 @@ def run(args: argparse.Namespace, directory: Path) -> str:
         return f"{table(measured, len(disks))}\n\n{verdict(measured)}"
 
 
+def end(*_: object) -> None:
+    """Once: nothing is to keep it from removing what it made."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit("ended before its time")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--duration", type=float, default=HOUR_S, help="seconds, over all phases; warming up is more")
@@ -418,7 +435,8 @@ def main() -> None:
     args = parser.parse_args()
     if lacks := missing():
         sys.exit(f"this machine lacks {', '.join(lacks)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that everything is removed
+    for number in ENDS:
+        signal.signal(number, end)
     directory = Path(tempfile.mkdtemp(prefix="iovigil-scale-", dir=args.directory))
     try:
         text = f"{machine()}; {args.duration / 60:.0f} minutes.\n\n{run(args, directory)}"
