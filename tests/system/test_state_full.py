@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from agent_process import COUNTS, RunningAgent, Series, running_agent
-from footprint import assert_nothing_leaked, footprint
+from fault_disk import FaultDisk
+from footprint import Slack, assert_nothing_leaked, footprint
 from loop import command
 from processes import free_port, wait_until
+from scraping import get
 
 from iovigil.agent import history
 from iovigil.agent.history import History
@@ -145,6 +147,43 @@ def test_a_state_directory_that_is_removed_stops_no_probe_and_is_not_made_again_
         agent.process.terminate()
         assert agent.process.wait(20) == 0
     assert len(History(history.database(state)).latest(is_failed=True)) == 1
+    with running_agent(tmp_path, config, port=port) as agent:
+        assert_none_fell(shown, agent)
+
+
+@pytest.mark.requires_fuse
+@pytest.mark.requires_loop
+@pytest.mark.requires_mkfs
+@pytest.mark.slow
+def test_a_state_directory_that_hangs_costs_a_few_threads_and_nothing_else(
+    tmp_path: Path, faulty_ext4: Path, fault_disk: FaultDisk
+) -> None:
+    (tmp_path / "state").symlink_to(faulty_ext4)
+    port, config = free_port(), CONFIG.format(directory=tmp_path)
+    with running_agent(tmp_path, config, port=port) as agent:
+        agent.wait_for("runs_total", 2)
+        before = footprint(agent.pid)
+        fault_disk.hang()
+        try:
+            a_run_fails(agent)
+            agent.wait_for_line("does not answer within", 30)
+            for _ in range(20):
+                started_s = time.perf_counter()
+                agent.scrape()
+                assert time.perf_counter() - started_s < 1
+                with contextlib.suppress(OSError):
+                    get(f"{agent.url}/api/v1/runs")
+            agent.wait_for("runs_total", agent.value("runs_total") + 2)
+            # One writes, and four read for the API: all others are told that it does not answer.
+            assert_nothing_leaked(before, agent.pid, Slack(threads=6, descriptors=16))
+        finally:
+            fault_disk.release()
+        agent.wait_for("runs_total", agent.value("runs_total") + 2)
+        assert_nothing_leaked(before, agent.pid)
+        shown = counted(agent)
+        agent.process.terminate()
+        assert agent.process.wait(20) == 0
+    assert len(History(history.database(faulty_ext4)).latest(is_failed=True)) == 1
     with running_agent(tmp_path, config, port=port) as agent:
         assert_none_fell(shown, agent)
 
