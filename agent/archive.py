@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -121,12 +121,19 @@ class Archive:
             self._put_off()
         return not self._must_forget
 
-    async def baselines(self, disk: str = "", probe: str = "") -> list[KeptBaseline] | None:
-        """What was kept of these, the latest first; None where that cannot be told in time."""
+    async def baselines_of(self, disk: str, probe: str) -> list[KeptBaseline] | None:
+        """What was kept of this probe, the latest first; None where that cannot be told in time."""
+        return await self._read(lambda: history.baselines_of(self.path, disk, probe))
+
+    async def latest_baselines(self, probes: Container[tuple[str, str]]) -> list[KeptBaseline] | None:
+        """The last ones of each operation of these, by disk and probe; None where that cannot be told in time."""
+        return await self._read(lambda: history.latest_baselines(self.path, probes))
+
+    async def _read(self, work: Callable[[], T]) -> T | None:
         if not self._lane.is_free:
             return None
         try:
-            return await self._aside(lambda: history.baselines(self.path, disk, probe), self._deadline_s)
+            return await self._aside(work, self._deadline_s)
         except HistoryUnusable as problem:
             self._complain(str(problem))
             return None

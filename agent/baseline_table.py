@@ -1,7 +1,7 @@
 """The baselines in the history's database: the one in use for each operation, and a few that were before."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 TABLES: Final = """
@@ -17,7 +17,7 @@ TABLES: Final = """
 """
 EACH: Final = 4
 """Kept of one operation of one probe on one disk, under other conditions: another firmware, another scheduler."""
-ALL: Final = 20_000
+ALL: Final = 10_000
 
 
 class KeptBaseline(NamedTuple):
@@ -53,10 +53,19 @@ def put(connection: sqlite3.Connection, rows: Sequence[KeptBaseline]) -> None:
     )
 
 
-def latest(connection: sqlite3.Connection, disk: str = "", probe: str = "") -> list[KeptBaseline]:
+def of_probe(connection: sqlite3.Connection, disk: str, probe: str) -> list[KeptBaseline]:
+    """All that is kept, the latest first."""
     rows = connection.execute(
-        f"SELECT {', '.join(KeptBaseline._fields)} FROM baselines "
-        "WHERE ?1 IN ('', disk) AND ?2 IN ('', probe) ORDER BY kept_unix DESC",
+        f"SELECT {', '.join(KeptBaseline._fields)} FROM baselines WHERE disk = ? AND probe = ? ORDER BY kept_unix DESC",
         (disk, probe),
     )
     return [KeptBaseline(*row) for row in rows]
+
+
+def latest(connection: sqlite3.Connection, probes: Container[tuple[str, str]]) -> list[KeptBaseline]:
+    """The last ones of each operation of these, by disk and probe."""
+    # Of the other columns SQLite takes those of the row with the maximum.
+    columns = ", ".join("max(kept_unix)" if name == "kept_unix" else name for name in KeptBaseline._fields)
+    rows = connection.execute(f"SELECT {columns} FROM baselines GROUP BY disk, probe, operation")
+    # One after the other: what is not wanted any more may be a lot.
+    return [KeptBaseline(*row) for row in rows if (row[0], row[1]) in probes]

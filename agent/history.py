@@ -5,7 +5,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -248,12 +248,20 @@ def forget_accounts(path: Path) -> None:
         connection.execute("DELETE FROM accounts")
 
 
-def baselines(path: Path, disk: str = "", probe: str = "") -> list[KeptBaseline]:
-    """What was kept of these, the latest first; of all where they are not given. Raises HistoryUnusable."""
+def baselines_of(path: Path, disk: str, probe: str) -> list[KeptBaseline]:
+    """What was kept of this probe, the latest first. Raises HistoryUnusable."""
     if not path.exists():
         return []
     with in_words(path), opened(path) as connection:
-        return baseline_table.latest(connection, disk, probe)
+        return baseline_table.of_probe(connection, disk, probe)
+
+
+def latest_baselines(path: Path, probes: Container[tuple[str, str]]) -> list[KeptBaseline]:
+    """The last ones of each operation of these, by disk and probe. Raises HistoryUnusable."""
+    if not path.exists():
+        return []
+    with in_words(path), opened(path) as connection:
+        return baseline_table.latest(connection, probes)
 
 
 def mismatches(path: Path, disk: str = "", limit: int = -1, before: tuple[str, int] | None = None) -> list[Mismatched]:

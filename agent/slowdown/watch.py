@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -85,12 +86,12 @@ class Watch:
     async def load(self, ledger: Ledger) -> None:
         """Go on with what was kept."""
         by_probe: dict[tuple[str, str], list[KeptBaseline]] = {}
-        for row in await self._archive.baselines() or ():
+        for row in await self._archive.latest_baselines(frozenset(ledger.probes)) or ():
             by_probe.setdefault((row.disk, row.probe), []).append(row)
         for key, entry in ledger.probes.items():
             if kept := by_probe.get(key):
-                past = self._past(entry)
-                past.restore([row for row in kept if row.conditions == kept[0].conditions])
+                past, last = self._past(entry), max(kept, key=attrgetter("kept_unix"))
+                past.restore([row for row in kept if row.conditions == last.conditions])
                 past.show(None)
 
     def begin(self, entry: ProbeEntry, disk: DiskEntry | None) -> None:
@@ -158,7 +159,7 @@ class Watch:
             self._keep(past)
             # That may still be on its way to the disk; what is sought here is older.
         disk, probe = past.entry.disk, past.entry.probe
-        rows = await self._archive.baselines(disk, probe)
+        rows = await self._archive.baselines_of(disk, probe)
         if rows is None and past.unread < UNREAD:
             past.unread += 1
             return False

@@ -133,7 +133,7 @@ def test_what_was_learnt_is_kept_on_the_way_too(path: Path) -> None:
         agent = Agent(path, disks())
         await agent.run(only(agent.ledger), times=100)
         await agent.archive.close(5.0)
-        (kept,) = history.baselines(path)
+        (kept,) = history.baselines_of(path, "data0", "latency")
         assert (kept.disk, kept.probe, kept.operation) == ("data0", "latency", "read")
 
     asyncio.run(scenario())
@@ -160,7 +160,7 @@ def test_another_condition_is_another_baseline_and_the_old_one_is_kept(
             disk.identity = disk.identity | {label: was}
             assert await agent.run(entry) is State.USUAL
             assert "that from before is taken up again" in caplog.text
-            assert len(history.baselines(path)) == 2
+            assert len(history.baselines_of(path, "data0", "latency")) == 2
 
     asyncio.run(scenario())
 
@@ -262,16 +262,18 @@ def test_a_few_baselines_of_each_are_kept(path: Path) -> None:
     for number in range(9):
         row = KeptBaseline("data0", "latency", "read", f"firmware {number}", 1000.0 + number, b"")
         history.write(path, [], [], baselines=[row, row._replace(disk="data1")])
-    kept = [row.conditions for row in history.baselines(path, "data0", "latency")]
+    kept = [row.conditions for row in history.baselines_of(path, "data0", "latency")]
     assert kept == [f"firmware {number}" for number in (8, 7, 6, 5)]
-    assert len(history.baselines(path)) == 2 * baseline_table.EACH
+    latest = history.latest_baselines(path, {("data1", "latency"), ("data9", "latency")})
+    assert [(row.disk, row.conditions) for row in latest] == [("data1", "firmware 8")]
 
 
 def test_and_of_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline_table, "ALL", 5)
     for number in range(9):
         history.write(path, [], [], baselines=[KeptBaseline(f"data{number}", "p", "read", "", 1000.0 + number, b"")])
-    assert [row.disk for row in history.baselines(path)] == [f"data{number}" for number in (8, 7, 6, 5, 4)]
+    kept = history.latest_baselines(path, {(f"data{number}", "p") for number in range(9)})
+    assert [row.disk for row in kept] == [f"data{number}" for number in (4, 5, 6, 7, 8)]
 
 
 def test_a_history_of_the_version_before_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +281,7 @@ def test_a_history_of_the_version_before_is_brought_up_to_date(path: Path, monke
         patch.setattr(history, "MIGRATIONS", history.MIGRATIONS[:3])
         with history.opened(path):
             pass
-    assert history.baselines(path) == []
+    assert history.baselines_of(path, "data0", "latency") == []
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (len(history.MIGRATIONS),)
     connection.close()
