@@ -61,19 +61,24 @@ def fill_probe(entry: ProbeEntry, disk_entry: DiskEntry | None, scrape: Scrape) 
     scrub.fill(scrape, entry, view)
 
 
-def subject_of(entry: ProbeEntry, disk_entry: DiskEntry | None) -> Subject:
+def about_disk(entry: DiskEntry) -> Subject:
+    return Subject(key=(entry.name,), families=DISK, state=entry.state(), fill=partial(fill_disk, entry))
+
+
+def about_probe(entry: ProbeEntry, disk_entry: DiskEntry | None, disk_state: object) -> Subject:
     own = entry.state()
-    state = None if own is None else (own, disk_entry and disk_entry.state())
+    state = None if own is None else (own, disk_state)
     fill = partial(fill_probe, entry, disk_entry)
     return Subject(key=(entry.disk, entry.probe), families=PROBE, state=state, fill=fill)
 
 
 def subjects(ledger: Ledger) -> Iterator[Subject]:
     yield Subject(key=(), families=AGENT, state=None, fill=partial(fill_agent, ledger))
-    for disk_entry in ledger.disks.values():
-        yield Subject(key=(disk_entry.name,), families=DISK, state=None, fill=partial(fill_disk, disk_entry))
+    disks = {name: about_disk(entry) for name, entry in ledger.disks.items()}
+    yield from disks.values()
     for entry in ledger.probes.values():
-        yield subject_of(entry, ledger.disks.get(entry.disk))
+        disk_state = disks[entry.disk].state if entry.disk in disks else None
+        yield about_probe(entry, ledger.disks.get(entry.disk), disk_state)
 
 
 def collect(ledger: Ledger) -> Scrape:
@@ -108,8 +113,9 @@ class Exposition:
 
     def prepare(self, ledger: Ledger, entry: ProbeEntry) -> None:
         """Have what has changed of a probe ready for the next scrape, which would see to it itself."""
+        disk_entry = ledger.disks.get(entry.disk)
         for rendering in self._renderings.values():
-            rendering.prepare(subject_of(entry, ledger.disks.get(entry.disk)))
+            rendering.prepare(about_probe(entry, disk_entry, disk_entry and disk_entry.state()))
 
 
 def render(ledger: Ledger, accept: str) -> tuple[bytes, str]:

@@ -254,15 +254,21 @@ def test_an_account_holds_nothing_that_changes_unseen(account: type) -> None:
             assert option in known, f"{account.__name__}.{name}: by_value() has to know {option}"
 
 
-def test_the_state_of_a_disk_tells_of_each_field() -> None:
-    disk = DiskEntry(name="a")
-    for name, value in {"target": "file", "is_present": True, "is_stuck": True, "identity": {"model": "M"}}.items():
-        before = disk.state()
-        setattr(disk, name, value)
-        assert disk.state() != before
-    before = disk.state()
-    disk.identity["model"] = "N"
-    assert disk.state() != before
+OTHER = {str: "other", bool: True, int: 7, float: 7.5, dict: {"model": "M"}}
+
+
+@pytest.mark.parametrize("each", dataclasses.fields(DiskEntry), ids=lambda each: each.name)
+def test_a_change_of_any_field_of_a_disk_is_seen(each: dataclasses.Field[object]) -> None:
+    ledger, kept = ledger_of(probe()), Exposition()
+    (disk,) = ledger.disks.values()
+    disk.is_present = False
+    before = kept.render(ledger, "")[0], disk.state()
+    setattr(disk, each.name, OTHER[type(getattr(disk, each.name))])
+    assert disk.state() != before[1]
+    assert kept.render(ledger, "")[0] == anew(TEXT, ledger)
+    if each.name == "identity":
+        disk.identity["model"] = "N"
+        assert b'model="N"' in kept.render(ledger, "")[0]
 
 
 def test_a_page_that_is_written_to_meanwhile_is_looked_at_each_time() -> None:
