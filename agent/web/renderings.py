@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from iovigil.agent import metrics
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.metrics import formats
 from iovigil.agent.web.encodings import compressed
@@ -16,12 +15,17 @@ AHEAD_S: Final = 0.1
 OLDEST_S: Final = 0.5
 
 
+Render = Callable[[Ledger, str], tuple[bytes, str]]
+"""Body and content type for a ledger and an Accept header."""
+
+
 class Rendering:
     """The exposition of one moment in one format, compressed when somebody first asks for that."""
 
-    def __init__(self, ledger: Ledger, accept: str) -> None:
-        self.made_s = time.monotonic()
-        self.plain, self.content_type = metrics.render(ledger, accept)
+    def __init__(self, made_s: float, plain: bytes, content_type: str) -> None:
+        self.made_s = made_s
+        self.plain = plain
+        self.content_type = content_type
         self._compressed = b""
 
     @property
@@ -34,7 +38,7 @@ class Rendering:
 class Renderings:
     """Keeps the last one of each format: where its time is used up, scrapes get that one, which is hardly older."""
 
-    def __init__(self, ledger_of: Callable[[], Ledger], render: Callable[[Ledger, str], Rendering] = Rendering) -> None:
+    def __init__(self, ledger_of: Callable[[], Ledger], render: Render) -> None:
         """`ledger_of` has the ledger kept before anybody is shown it, and so is what an older rendering shows."""
         self._ledger_of = ledger_of
         self._render = render
@@ -57,6 +61,6 @@ class Renderings:
         last = self._last.get(content_type)
         if last is not None and self._left_s <= 0 and now_s - last.made_s < OLDEST_S:
             return last
-        rendering = self._render(self._ledger_of(), accept)
+        rendering = Rendering(now_s, *self._render(self._ledger_of(), accept))
         self._last[content_type] = rendering
         return rendering

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from iovigil.agent import metrics
 from iovigil.agent.config import WebSettings
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.web import listen
@@ -46,7 +47,7 @@ class Server:
         """`reload` returns the problems it found; `last_tick` is on the clock of `time.monotonic`."""
         self._site = site or Site(Api(ledger_of, NoRuns(), NoMismatches()))
         self._ledger_of = ledger_of
-        self._renderings = Renderings(ledger_of)
+        self._renderings = Renderings(ledger_of, metrics.render)
         self._reload = reload
         self._is_ready = is_ready
         self._last_tick = last_tick

@@ -5,8 +5,9 @@ import time
 import pytest
 from ledgers import ledger_of, probe
 
+from iovigil.agent import metrics
 from iovigil.agent.ledger import Ledger
-from iovigil.agent.web.renderings import AHEAD_S, OLDEST_S, SHARE, Rendering, Renderings
+from iovigil.agent.web.renderings import AHEAD_S, OLDEST_S, SHARE, Renderings
 
 OPENMETRICS = "application/openmetrics-text"
 
@@ -20,8 +21,8 @@ class Clock:
         self.rendered = 0
         monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
 
-    def render(self, ledger: Ledger, accept: str) -> Rendering:
-        rendering = Rendering(ledger, accept)
+    def render(self, ledger: Ledger, accept: str) -> tuple[bytes, str]:
+        rendering = metrics.render(ledger, accept)
         self.now_s += self.cost_s
         self.rendered += 1
         return rendering
