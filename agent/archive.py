@@ -4,16 +4,18 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from iovigil.agent import history, run_table
 from iovigil.agent.aside import Lane, Taken
+from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.bounds import Bounds
 from iovigil.agent.history import HistoryUnusable, KeptAccount, LastMismatch, Mismatched, Runs
 from iovigil.agent.run_record import RunRecord
 from iovigil.agent.run_table import Numbered
+from iovigil.agent.steady_clock import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Archive:
     def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S, retry_s: float = RETRY_S) -> None:
         self.path = path
         self.bounds = Bounds()
+        self.clock = SteadyClock()
         self._deadline_s = deadline_s
         self._retry_s = retry_s
         self._found: list[Mismatched] = []
@@ -46,6 +49,8 @@ class Archive:
         self._number = 0
         self._agent = secrets.token_hex(8)
         self._accounts: Sequence[KeptAccount] = ()
+        self._must_forget = False
+        self._baselines: dict[tuple[str, ...], KeptBaseline] = {}
         self._lost = 0
         self._lost_runs = 0
         self._not_before_s = 0.0
@@ -84,21 +89,54 @@ class Archive:
             del self._runs[place]
             self._lost_runs += 1
 
+    def keep(self, baselines: Iterable[KeptBaseline]) -> None:
+        """Have these written with the next runs, in place of what is there."""
+        self._baselines |= {row[:4]: row for row in baselines}
+
     @property
     def is_written(self) -> bool:
-        return not (self._last or self._runs or self._accounts)
+        return not (self._last or self._runs or self._accounts or self._baselines or self._must_forget)
 
     @property
     def _is_due(self) -> bool:
-        return bool(self._last or self._accounts) or bool(self._runs and time.monotonic() >= self._runs_due_s)
+        return bool(self._last or self._accounts or self._must_forget) or bool(
+            self._runs and time.monotonic() >= self._runs_due_s
+        )
 
-    async def take_accounts(self) -> list[KeptAccount]:
+    async def accounts(self) -> list[KeptAccount]:
         """The accounts that the last agent has left; none where that cannot be told in time."""
         try:
-            return await self._aside(lambda: history.take_accounts(self.path), self._deadline_s)
+            return await self._aside(lambda: history.accounts(self.path), self._deadline_s)
         except HistoryUnusable as problem:
             self._complain(f"{problem}; counters begin at 0")
             return []
+
+    async def forget_accounts(self) -> bool:
+        """Have them kept here no more; False where that has to be tried again later."""
+        try:
+            await self._aside(lambda: history.forget_accounts(self.path), self._deadline_s)
+        except HistoryUnusable as problem:
+            self._complain(str(problem))
+            self._must_forget = True
+            self._put_off()
+        return not self._must_forget
+
+    async def baselines_of(self, disk: str, probe: str) -> list[KeptBaseline] | None:
+        """What was kept of this probe, the latest first; None where that cannot be told in time."""
+        return await self._read(lambda: history.baselines_of(self.path, disk, probe))
+
+    async def latest_baselines(self, probes: Container[tuple[str, str]]) -> list[KeptBaseline] | None:
+        """The last ones of each operation of these, by disk and probe; None where that cannot be told in time."""
+        return await self._read(lambda: history.latest_baselines(self.path, probes))
+
+    async def _read(self, work: Callable[[], T]) -> T | None:
+        if not self._lane.is_free:
+            return None
+        try:
+            return await self._aside(work, self._deadline_s)
+        except HistoryUnusable as problem:
+            self._complain(str(problem))
+            return None
 
     async def look_over(self) -> None:
         """Look for damage; what is to be written waits meanwhile."""
@@ -136,10 +174,12 @@ class Archive:
         if self.is_written or not self._lane.is_free:
             return
         found, last, accounts = tuple(self._found), dict(self._last), self._accounts
-        runs = Runs(self._agent, tuple(self._runs), self.bounds)
+        baselines = dict(self._baselines)
+        runs = Runs(self._agent, tuple(self._runs), self.bounds, self.clock.now_unix())
         try:
             warning = await self._aside(
-                lambda: history.write(self.path, found, last.values(), runs, accounts), deadline_s
+                lambda: history.write(self.path, found, last.values(), runs, accounts, tuple(baselines.values())),
+                deadline_s,
             )
         except HistoryUnusable as problem:
             self._complain(f"{problem}; what is to be kept waits in memory, and is tried again")
@@ -150,8 +190,9 @@ class Archive:
         written = {(each.run, each.number) for each in found}
         self._found = [each for each in self._found if (each.run, each.number) not in written]
         self._last = {key: each for key, each in self._last.items() if last.get(key) is not each}
+        self._baselines = {key: each for key, each in self._baselines.items() if baselines.get(key) is not each}
         self._forget_runs(runs.runs)
-        self._accounts = ()
+        self._accounts, self._must_forget = (), False
         if self._complaint:
             counts = {"mismatches": self._lost, "runs": self._lost_runs}
             lost = "".join(f"; {number} {what} were lost to it" for what, number in counts.items() if number)

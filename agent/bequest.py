@@ -4,9 +4,11 @@ import contextlib
 import functools
 import hashlib
 import logging
+import math
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,7 @@ IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 ACCOUNT: Final = ".account"
 PAGE: Final = ".page"
 AGENT: Final = f"agent{ACCOUNT}"
+RETRY_S: Final = 60.0
 
 Key = tuple[str, str, str]
 """Disk, probe and place: where another path is given to a disk, a page must not be taken for one of that."""
@@ -42,7 +45,11 @@ class Bequest:
         """Without a directory nothing is left to anybody."""
         self.directory = directory
         self._keeper = secrets.token_hex(4)
-        self._is_open = False
+        self.is_open = False
+        """Whether what is shown is here before."""
+        self._has_given_up = False
+        self._again_s = math.inf
+        """When it is tried again."""
         self._kept: dict[Key, tuple[object, ...]] = {}
         self._kept_agent: tuple[int, ...] | None = None
         self._pages: dict[Key, list[tuple[int, Path]]] = {}
@@ -72,7 +79,7 @@ class Bequest:
         try:
             make(self.directory)
             old = set(self.directory.iterdir())
-            self._is_open = True
+            self.is_open = True
             # What was found goes last: this agent may be killed in the middle of it, too.
             self.keep(ledger)
             remove(
@@ -85,7 +92,7 @@ class Bequest:
 
     def page(self, entry: ProbeEntry, place: str) -> StatsPage:
         """A page for a run that is about to start on that disk. Raises OSError where there is no memory for any."""
-        if self.directory is None or not self._is_open:
+        if self.directory is None or not self.is_open:
             return StatsPage.create()
         key = (entry.disk, entry.probe, place)
         file = self.directory / f"{name_of(key)}.{self._keeper}.{entry.runs}{PAGE}"
@@ -100,18 +107,23 @@ class Bequest:
 
     def keep(self, ledger: Ledger) -> None:
         """Write down what has changed. Call it before anybody is shown the ledger."""
+        if time.monotonic() >= self._again_s:
+            self._try_again()
         self.keep_agent(ledger)
         for entry in ledger.probes.values():
             self.keep_one(entry, ledger.disks[entry.disk])
         known = {(entry.disk, entry.probe, ledger.disks[entry.disk].place) for entry in ledger.probes.values()}
         for key in (self._kept.keys() | self._pages.keys()) - known:
             self._drop(key)
+        if self._has_given_up and self.is_open:
+            self._has_given_up, self._again_s = False, math.inf
+            log.info("counters are kept in %s again", self.directory)
 
     def keep_agent(self, ledger: Ledger) -> None:
         outputs = (ledger.textfile.attempts, ledger.otlp.attempts)
         refusals = sum(ledger.web.refusals.values())
         state = (ledger.start_delays.count, refusals, ledger.quarantines.changes, *outputs)
-        if not self._is_open or self._kept_agent == state:
+        if not self.is_open or self._kept_agent == state:
             return
         assert self.directory is not None
         try:
@@ -122,11 +134,11 @@ class Bequest:
             self._kept_agent = state
 
     def keep_one(self, entry: ProbeEntry, disk: DiskEntry) -> None:
-        if not self._is_open:
+        if not self.is_open:
             return
         key = (entry.disk, entry.probe, disk.place)
         state = fingerprint(entry, disk)
-        if self._kept.get(key) == state:
+        if self._kept.get(key) == state or not self._has_page(key, entry):
             return
         try:
             self._write(key, entry, disk)
@@ -135,9 +147,16 @@ class Bequest:
         else:
             self._kept[key] = state
 
+    def _has_page(self, key: Key, entry: ProbeEntry) -> bool:
+        """Whether the run in progress, where there is one, has its page here.
+
+        One that began while nothing could be kept has not: its account has to wait for its end.
+        """
+        return entry.live is None or any(number >= entry.runs for number, _ in self._pages.get(key, []))
+
     def close(self) -> None:
         """Leave nothing: the history has it all."""
-        self._is_open = False
+        self.is_open, self._again_s = False, math.inf
         if self.directory is not None:
             with contextlib.suppress(OSError):
                 remove(self.directory.iterdir())
@@ -180,9 +199,22 @@ class Bequest:
             with contextlib.suppress(OSError):
                 remove([self.directory / f"{name_of(key)}{ACCOUNT}", *(file for _, file in pages)])
 
+    def _try_again(self) -> None:
+        """Begin anew: nothing that is there from before may be taken for what was shown."""
+        assert self.directory is not None
+        self._again_s = time.monotonic() + RETRY_S
+        try:
+            make(self.directory)
+            remove(self.directory.iterdir())
+        except OSError:
+            return
+        self.is_open = True
+
     def _give_up(self, why: str) -> None:
-        log.warning("counters cannot be kept in %s (%s): after a crash they begin at 0", self.directory, why)
-        self._is_open = False
+        if not self._has_given_up:
+            log.warning("counters cannot be kept in %s (%s): after a crash they begin at 0", self.directory, why)
+        self._has_given_up, self.is_open = True, False
+        self._again_s = time.monotonic() + RETRY_S
         self._kept.clear()
         self._kept_agent = None
         self._pages.clear()

@@ -1,5 +1,9 @@
 """The books of a configuration: opens accounts for what is new, keeps those that stay, drops the rest."""
 
+from collections.abc import Iterator
+
+import msgspec
+
 from iovigil.agent.config import Config, DiskSettings
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
 from iovigil.agent.order import timeout_s
@@ -16,6 +20,7 @@ def open_books(config: Config, old: Ledger | None = None) -> Ledger:
         workers_abandoned=old.workers_abandoned,
         start_delays=old.start_delays,
         quarantines=old.quarantines,
+        slow_disks_ratio=old.slow_disks_ratio,
         is_blackout=old.is_blackout,
         is_backing_off=old.is_backing_off,
         web=old.web,
@@ -78,5 +83,19 @@ def differences(old: Config, new: Config) -> list[str]:
     ):
         lines += [f"{what} {name} removed" for name in before if name not in after]
         lines += [f"{what} {name} added" for name in after if name not in before]
-        lines += [f"{what} {name} changed" for name in after if name in before and before[name] != after[name]]
-    return lines
+        for name in after:
+            if name in before and before[name] != after[name]:
+                lines.append(f"{what} {name} changed: {', '.join(changed_keys(before[name], after[name]))}")
+    return lines + [f"agent.{key} changed" for key in changed_keys(old.agent, new.agent)]
+
+
+def changed_keys(old: msgspec.Struct, new: msgspec.Struct) -> Iterator[str]:
+    """The keys of the file that have another value."""
+    for field in msgspec.structs.fields(new):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before == after:
+            continue
+        if isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
+            yield from (f"{field.encode_name}.{key}" for key in changed_keys(before, after))
+        else:
+            yield field.encode_name

@@ -96,7 +96,8 @@ class Corruption:
         is_all = len(records) == sum(new.values())
         latest = max(row.found_unix for row in rows) if is_all else now_unix
         last = LastMismatch(entry.disk, entry.probe, run.disk.place, identity, latest)
-        entry.last_mismatch_unix = max(entry.last_mismatch_unix, latest)
+        # One in the future is of a clock that was set back since.
+        entry.last_mismatch_unix = max(min(entry.last_mismatch_unix, now_unix), latest)
         self._last[entry.disk, entry.probe] = last
         self._archive.add(rows, last)
 

@@ -23,7 +23,7 @@ from iovigil.agent.holds import Holds
 from iovigil.agent.host import host_id
 from iovigil.agent.hotplug import Hotplug
 from iovigil.agent.journal import fields
-from iovigil.agent.ledger import DiskEntry, Failure, Ledger, RunResult
+from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry, RunResult
 from iovigil.agent.notify import Notifier
 from iovigil.agent.outputs import Outputs
 from iovigil.agent.pauses import Pauses
@@ -31,6 +31,7 @@ from iovigil.agent.presence import Finding, Presence
 from iovigil.agent.roster import Roster
 from iovigil.agent.rounds import Rounds, Turn
 from iovigil.agent.run import Run
+from iovigil.agent.slowdown.watch import Watch
 from iovigil.agent.succession import Succession
 from iovigil.agent.supervisor import Supervisor
 from iovigil.agent.web import Server, listen
@@ -38,6 +39,7 @@ from iovigil.agent.web.api import Api
 from iovigil.agent.web.site import Site
 from iovigil.agent.web.sources import Aside, MismatchesAside, RunsAside
 from iovigil.agent.worker import LAUNCHER
+from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class Daemon:
         self._archive = Archive(history.database(config.agent.state_directory))
         self._archive.bounds = config.agent.history.bounds
         self._succession = Succession(self._archive, config.agent.state_directory)
+        self._slowdowns = Watch(self._archive)
         self._dumps = dumps.directory(config.agent.state_directory)
         self._cgroups = Cgroups()
         self._cgroups.adopt(config)
@@ -97,7 +100,7 @@ class Daemon:
             launcher=launcher,
             dump_directory=str(self._dumps),
             state_directory=config.agent.state_directory,
-            create_page=self._succession.page,
+            create_page=self._begin,
             cgroups=self._cgroups,
         )
         self._corruption = Corruption(self._archive)
@@ -108,7 +111,7 @@ class Daemon:
             Path(config.agent.state_directory) / PAUSES_FILE, self._holds, self._rounds, self.supervisor
         )
         self.server = Server(self._shown, self.reload, lambda: self.is_ready, lambda: self._last_tick_s, self._site())
-        self._outputs = Outputs(self._shown)
+        self._outputs = Outputs(self._shown, self.server.exposition.render)
         self.is_ready = False
         self._dumps_lane = aside.Lane()
         self._reloading = asyncio.Lock()
@@ -154,8 +157,10 @@ class Daemon:
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
+            await self._slowdowns.load(self.ledger)
             await self._succession.begin(self.ledger)
             await self._leave_alone()
+            self.server.exposition.begin(self.ledger)
             # Now, not before: a counter that is 0 in one scrape and what it was in the next has made a jump.
             await self._serve()
             await self._bound_dumps()
@@ -184,6 +189,7 @@ class Daemon:
             self._notifier.stopping()
             await asyncio.gather(self.supervisor.stop(), self.server.stop(), self._outputs.close(ARCHIVE_STOP_S))
             self._corruption.close()
+            self._slowdowns.keep()
             await asyncio.gather(self._succession.end(self.ledger, ARCHIVE_STOP_S), self.control.close(ARCHIVE_STOP_S))
             log.info("stopped")
 
@@ -200,11 +206,16 @@ class Daemon:
         self._succession.keep(self.ledger)
         return self.ledger
 
+    def _begin(self, entry: ProbeEntry, place: str) -> StatsPage:
+        self._slowdowns.begin(entry, self.ledger.disks.get(entry.disk))
+        return self._succession.page(entry, place)
+
     def _book(self, run: Run, result: RunResult) -> None:
         if result.failure in (Failure.GONE, Failure.IO_ERROR):
             self._look_now.set()  # the disk may be there no more
         try:
             self._succession.book(self.ledger, run, result)
+            self._slowdowns.book(self.ledger, run.entry, result, is_cut_short=run.is_cut_short)
             self.server.exposition.prepare(self.ledger, run.entry)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")

@@ -5,11 +5,12 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from iovigil.agent import run_table
+from iovigil.agent import baseline_table, run_table
+from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.bounds import Bounds
 from iovigil.agent.run_record import RunRecord
 from iovigil.agent.run_table import Numbered
@@ -62,6 +63,7 @@ MIGRATIONS: Final[Sequence[str]] = (
     """
     CREATE TABLE accounts (disk TEXT NOT NULL, probe TEXT NOT NULL, account BLOB NOT NULL, PRIMARY KEY (disk, probe));
     """,
+    baseline_table.TABLES,
 )
 
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
@@ -127,6 +129,8 @@ class Runs(NamedTuple):
     agent: str = ""
     runs: Sequence[Numbered] = ()
     bounds: Bounds = Bounds()
+    now_unix: float | None = None
+    """By which runs are old: see steady_clock; None is the clock on the wall."""
 
 
 class KeptAccount(NamedTuple):
@@ -143,6 +147,7 @@ def write(
     last: Iterable[LastMismatch],
     runs: Runs = Runs(),  # noqa: B008 - immutable
     accounts: Sequence[KeptAccount] = (),
+    baselines: Sequence[KeptBaseline] = (),
 ) -> str:
     """Add these; returns a warning where there is one. Raises HistoryUnusable.
 
@@ -153,7 +158,9 @@ def write(
         with connection:
             connection.execute("DELETE FROM accounts")
             insert(connection, "accounts", KeptAccount._fields, accounts, "OR REPLACE")
-            run_table.add(connection, runs.agent, runs.runs, runs.bounds, time.time())
+            now_unix = time.time() if runs.now_unix is None else runs.now_unix
+            run_table.add(connection, runs.agent, runs.runs, runs.bounds, now_unix)
+            baseline_table.put(connection, baselines)
             insert(connection, "mismatches", Mismatched._fields, found, "OR IGNORE")
             insert(connection, "last_mismatches", LastMismatch._fields, last, "OR REPLACE")
             for disk in {each.disk for each in found}:
@@ -223,17 +230,38 @@ def check(connection: sqlite3.Connection) -> str:
     return "" if verdict == "ok" else str(verdict)
 
 
-def take_accounts(path: Path) -> list[KeptAccount]:
-    """The accounts that the last agent has left, which are there no more then. Raises HistoryUnusable.
-
-    Taken, not read: as soon as anybody is shown higher counts, what is kept here must not come back.
-    """
+def accounts(path: Path) -> list[KeptAccount]:
+    """The accounts that the last agent has left. Raises HistoryUnusable."""
     if not path.exists():
         return []
-    with in_words(path), opened(path) as connection, connection:
+    with in_words(path), opened(path) as connection:
         rows = connection.execute(f"SELECT {', '.join(KeptAccount._fields)} FROM accounts").fetchall()
-        connection.execute("DELETE FROM accounts")
         return [KeptAccount(*row) for row in rows]
+
+
+def forget_accounts(path: Path) -> None:
+    """Have none of them any more. Raises HistoryUnusable.
+
+    As soon as anybody is shown higher counts, what is kept here must not come back.
+    """
+    with in_words(path), opened(path) as connection, connection:
+        connection.execute("DELETE FROM accounts")
+
+
+def baselines_of(path: Path, disk: str, probe: str) -> list[KeptBaseline]:
+    """What was kept of this probe, the latest first. Raises HistoryUnusable."""
+    if not path.exists():
+        return []
+    with in_words(path), opened(path) as connection:
+        return baseline_table.of_probe(connection, disk, probe)
+
+
+def latest_baselines(path: Path, probes: Container[tuple[str, str]]) -> list[KeptBaseline]:
+    """The last ones of each operation of these, by disk and probe. Raises HistoryUnusable."""
+    if not path.exists():
+        return []
+    with in_words(path), opened(path) as connection:
+        return baseline_table.latest(connection, probes)
 
 
 def mismatches(path: Path, disk: str = "", limit: int = -1, before: tuple[str, int] | None = None) -> list[Mismatched]:

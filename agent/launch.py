@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE})
+GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ECONNABORTED, errno.ENOTCONN, errno.ESTALE})
 
 
 def main(order_fd: int, stats_fd: int) -> int:

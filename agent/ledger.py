@@ -10,6 +10,7 @@ from typing import Final
 from iovigil.agent.config import ScrubSettings
 from iovigil.agent.output_account import OutputAccount
 from iovigil.agent.quarantine import Quarantines
+from iovigil.agent.slowdown.standing import Standing
 from iovigil.agent.start_delay import StartDelays
 from iovigil.agent.web_account import WebAccount
 from iovigil.engines.options import JobOptions
@@ -135,6 +136,8 @@ class ProbeEntry:
     """The page of an abandoned run whose child is still there: its oldest I/O goes on ageing."""
     hung_since_s: float | None = None
     """When the I/O began for which the disk is in quarantine, on CLOCK_BOOTTIME; None when there is none."""
+    slowdown: Standing = Standing()  # noqa: RUF009 - immutable
+    """Against its own past."""
 
     def skip(self, reason: Skip, now_unix: float, times: int = 1) -> None:
         """Book planned starts that did not take place."""
@@ -177,8 +180,10 @@ class ProbeEntry:
         return view
 
     def state(self) -> tuple[object, ...] | None:
-        """All of it, by value, to be compared; None while there is a page that a child may write to at any time."""
-        return None if self.live is not None or self.stuck is not None else by_value(PROBE_FIELDS(self))
+        """All of it, by value, to be compared; None while something goes on by itself: a child's page, an age."""
+        if self.live is not None or self.stuck is not None or self.hung_since_s is not None:
+            return None
+        return by_value(PROBE_FIELDS(self))
 
     def oldest_inflight_s(self) -> float:
         pages = [page for page in (self.live, self.stuck) if page is not None]
@@ -243,6 +248,8 @@ class Ledger:
     workers_abandoned: int = 0
     start_delays: StartDelays = field(default_factory=StartDelays)
     quarantines: Quarantines = field(default_factory=Quarantines)
+    slow_disks_ratio: float = 0.0
+    """Share of the disks that are slow at once."""
     is_blackout: bool = False
     is_backing_off: bool = False
     web: WebAccount = field(default_factory=WebAccount)

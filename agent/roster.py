@@ -15,6 +15,7 @@ from iovigil.agent.config import Config, DiskSettings
 from iovigil.agent.disks import candidates, selection
 from iovigil.agent.disks.candidates import Candidate
 from iovigil.agent.journal import fields
+from iovigil.agent.steady_clock import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Roster:
         """None until the file was read."""
         self._written: tuple[Known, ...] = ()
         self._written_unix = 0.0
+        self._clock = SteadyClock()
         self._lane = Lane()
         self._complaint = ""
 
@@ -90,7 +92,8 @@ class Roster:
     def _look(self, config: Config, now_unix: float) -> Look:
         if self._known is None:
             self._known = self._read()
-        found = survey(config, self._find(), self._known, now_unix, self._root)
+        steady_unix = self._clock.now_unix()
+        found = survey(config, self._find(), self._known, now_unix, self._root, steady_unix=steady_unix)
         self._known = found.known
         self._save(now_unix)
         return found
@@ -108,7 +111,7 @@ class Roster:
             (each.name, each.candidate) for each in self._written
         ]
         # When a disk was last seen need not be known to the second.
-        if same and now_unix - self._written_unix < REMEMBER_EVERY_S:
+        if same and 0 <= now_unix - self._written_unix < REMEMBER_EVERY_S:
             return
         try:
             atomic_file.replace(self._path, msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
@@ -144,9 +147,19 @@ def untimed(known: Sequence[Known]) -> list[tuple[str, Candidate]]:
 
 
 def survey(
-    config: Config, found: Sequence[Candidate], known: Sequence[Known], now_unix: float, root: str = "/"
+    config: Config,
+    found: Sequence[Candidate],
+    known: Sequence[Known],
+    now_unix: float,
+    root: str = "/",
+    *,
+    steady_unix: float | None = None,
 ) -> Look:
-    """The disks that are selected, of those found and of those known from before."""
+    """The disks that are selected, of those found and of those known from before.
+
+    `steady_unix` is by what a disk has not been there for long: the time, where it is not given.
+    """
+    steady_unix = now_unix if steady_unix is None else steady_unix
     there = {candidate.name_holder for candidate in found if not candidate.unusable}
     holders = {each.name: each.candidate.name_holder for each in known if each.candidate.name_holder in there}
     absent = {each.candidate.name_holder: each for each in known if each.candidate.name_holder not in there}
@@ -158,7 +171,7 @@ def survey(
         assert choice.disk is not None
         before = absent.get(choice.candidate.name_holder)
         seen_unix = before.seen_unix if before is not None else now_unix
-        if before is not None and now_unix - seen_unix > config.selectors[choice.entry].forget_after_s:
+        if before is not None and steady_unix - seen_unix > config.selectors[choice.entry].forget_after_s:
             log.info(
                 "disk %s is forgotten: it has not been there for long", before.name, extra=fields(disk=before.name)
             )

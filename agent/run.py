@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -139,7 +140,12 @@ class Run:
         self.is_stuck = False
         self.is_trial = False
         """Whether its disk is in quarantine, and this run finds out whether it answers again."""
+        self.was_given_up = False
+        """Whether its supervisor has not waited for its end, and has taken it for what it was."""
         self._was_killed = False
+        self._seen_ios = 0
+        self._moved_s = -math.inf
+        """When an I/O was last seen to have come back."""
         self.on_return: Callable[[], None] | None = None
         self._started_s = time.monotonic()
         self._tools = tools
@@ -164,9 +170,20 @@ class Run:
 
     def look(self) -> None:
         """Bring up to date whether it hangs."""
+        ios = self._ios()
+        if ios != self._seen_ios:
+            self._seen_ios, self._moved_s = ios, time.monotonic()
         age_s = self._page.oldest_inflight_ns() / 1e9
-        self.is_hanging = age_s > self._tools.patience.hang_s
+        self.is_hanging = self._does_hang(age_s)
         self.is_stuck = age_s > STUCK_S
+
+    def _does_hang(self, age_s: float) -> bool:
+        """Whether nothing comes back any more: where a queue is deep, an I/O of a slow disk is old as well."""
+        hang_s = self._tools.patience.hang_s
+        return age_s > hang_s and time.monotonic() - self._moved_s > hang_s
+
+    def _ios(self) -> int:
+        return sum(self._page.counter(Counter.IOS, ddir) for ddir in DDIRS)
 
     @property
     def is_flowing(self) -> bool:
@@ -181,7 +198,7 @@ class Run:
         if self._page.is_complete:
             return 0.0
         age_s = self._page.oldest_inflight_ns() / 1e9
-        if age_s > self._tools.patience.hang_s:
+        if self._does_hang(age_s):
             return age_s
         # A child that is still being launched ends on SIGTERM, unless it waits in the kernel: for an open().
         is_opening = self._was_killed and self._page.state == RunState.NOT_CREATED
@@ -190,8 +207,7 @@ class Run:
     @property
     def has_answered(self) -> bool:
         """Whether an I/O came back, good or bad."""
-        page = self._page
-        return page.is_complete or page.total_errors > 0 or any(page.counter(Counter.IOS, ddir) for ddir in DDIRS)
+        return self._page.is_complete or self._page.total_errors > 0 or self._ios() > 0
 
     @property
     def pid(self) -> int:
@@ -357,14 +373,15 @@ class Run:
     def _left_s(self) -> float | None:
         """Time to the deadline, None without one.
 
-        The job's own time begins with its first I/O; before it stands the laying out of its
-        file, which is allowed for up to a limit of its own.
+        The job's own time begins with its first I/O; before it stands the laying out of its file, which is allowed for
+        up to a limit of its own, or the start of a child on a host that is busy: what hangs is told by the age of its
+        I/O, which must not be young only because the I/O was late.
         """
         if not self.options.longest_us:
             return None
         now_ns = time.monotonic_ns()
         set_up_s = ((self._page.first_io_ns or now_ns) - self._allowed_from_ns) / 1e9
-        allowed_s = min(set_up_s, orders.layout_s(self.disk))
+        allowed_s = min(set_up_s, max(orders.layout_s(self.disk), self._tools.patience.run_s))
         return allowed_s + self.options.longest_us / 1e6 + self._tools.patience.run_s - self._elapsed_s(now_ns)
 
     def _elapsed_s(self, now_ns: int | None = None) -> float:

@@ -13,6 +13,8 @@ from iovigil.agent.ledger import Ledger, ProbeEntry, RunResult
 from iovigil.agent.leftover import LeftOver
 from iovigil.agent.run import Run
 from iovigil.agent.run_record import record_of
+from iovigil.agent.start_delay import StartDelays
+from iovigil.agent.web_account import Refusal
 from iovigil.engines.stats import StatsPage
 
 log = logging.getLogger(__name__)
@@ -28,14 +30,22 @@ class Succession:
         self._archive = archive
         self._bequest = Bequest(bequest.directory(state_directory))
         self._has_begun = False
+        self._kept_changes = 0
 
     async def begin(self, ledger: Ledger) -> None:
         """Go on with the counters of the agent before: as it left them, or as it was killed with them."""
-        kept = await self._archive.take_accounts()
+        fresh = [(entry, Account.of(entry, ledger.disks[entry.disk])) for entry in ledger.probes.values()]
+        kept = await self._archive.accounts()
         if not self._bequest.take_over(ledger):
             for row in kept:
                 continue_account(ledger, row)
         self._bequest.open(ledger)
+        # Not before they are in memory: who is killed in between would have left them to nobody.
+        if kept and not await self._archive.forget_accounts() and not self._bequest.is_open:
+            log.warning("counters begin at 0: those of the agent before could not be taken out of the history")
+            for entry, account in fresh:
+                account.restore(entry)
+            ledger.start_delays, ledger.web.refusals = StartDelays(), dict.fromkeys(Refusal, 0)
         self._has_begun = True
 
     def children_left(self, ledger: Ledger) -> list[LeftOver]:
@@ -55,7 +65,8 @@ class Succession:
         entry = run.entry
         if ledger.probes.get((entry.disk, entry.probe)) is entry:
             self._bequest.keep_one(entry, ledger.disks[entry.disk])
-        if ledger.quarantines:
+        if ledger.quarantines.changes != self._kept_changes:
+            self._kept_changes = ledger.quarantines.changes
             self._bequest.keep_agent(ledger)
         self._archive.add_run(record_of(run.name, result, run.messages))
 

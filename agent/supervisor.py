@@ -17,7 +17,7 @@ from iovigil.agent.journal import fields
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry, RunResult, Skip
 from iovigil.agent.leftover import LeftOver
 from iovigil.agent.quarantine import Medium
-from iovigil.agent.run import STUCK_S, Patience, Run, Spawn, Tools, new_page
+from iovigil.agent.run import HANG_S, STUCK_S, Patience, Run, Spawn, Tools, new_page
 from iovigil.agent.worker import LAUNCHER, Worker
 from iovigil.engines.clock import Clock
 from iovigil.engines.stats import StatsPage
@@ -184,6 +184,7 @@ class Supervisor:
             self.on_look(run)
             if run.is_trial and run.is_flowing:
                 self._recover(run)
+        self._see_left_over()
         self._see_media()
         if self._is_marked or self._is_anything_hung():
             self._count()
@@ -210,6 +211,7 @@ class Supervisor:
         for run in self._running:
             # The agent that comes next must not begin with another child there.
             if hung_s := run.hung_s:
+                run.was_given_up = True
                 self._put_away(run, hung_s)
             run.kill()
         for holder in self._abandoned:
@@ -229,12 +231,11 @@ class Supervisor:
         for child in left:
             disk = self.ledger.disks[child.entry.disk]
             child.medium = medium_of(disk)
-            if self.ledger.quarantines.on(child.medium) is None:
-                self._begin_quarantine(disk.place, child.medium, child.entry, child.age_s, {})
             self._abandoned.add(child)
             child.entry.stuck = child.page
             child.watch(loop, self._return)
             log.warning("%s", described(disk.name, child), extra=fields(disk=disk.name, probe=child.entry.probe))
+        self._see_left_over()
         self._count()
 
     def _take(
@@ -310,7 +311,8 @@ class Supervisor:
     def _learn(self, run: Run) -> None:
         """Take note of what the end of a run says of its disk."""
         if hung_s := run.hung_s:
-            self._put_away(run, hung_s)
+            if not run.was_given_up:
+                self._put_away(run, hung_s)
         elif run.has_answered:
             self._recover(run)
         else:
@@ -341,6 +343,16 @@ class Supervisor:
             text = "disk %s answers again: its quarantine is over after %.0f s"
             log.warning(text, run.disk.name, lasted_s, extra={**run.fields, "MESSAGE_ID": END_ID})
             self._count()
+
+    def _see_left_over(self) -> None:
+        """Put disks of a former agent's children into quarantine once they are known to hang, not only slow to end."""
+        for child in self._abandoned:
+            if not isinstance(child, LeftOver) or child.age_s <= HANG_S:
+                continue
+            disk = self.ledger.disks.get(child.entry.disk)
+            is_there = disk is not None and child.holds(medium_of(disk))  # another one may have taken its place
+            if disk is not None and is_there and self.ledger.quarantines.on(child.medium) is None:
+                self._begin_quarantine(disk.place, child.medium, child.entry, child.age_s, {})
 
     def _see_media(self) -> None:
         """Whether disks that are in quarantine were removed, or others stand in their place."""

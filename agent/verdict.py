@@ -14,7 +14,7 @@ from iovigil.engines.stats import StatsPage
 
 RATE_MIN_PREFIXES = ("rate_min:", "rate_iops_min:")
 
-GONE = frozenset({errno.ENODEV, errno.ENOTCONN, errno.ESTALE})
+GONE = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.ENOTCONN, errno.ESTALE})
 """Of I/Os on what was open: the device was removed, the server of the file system has died."""
 
 SCRUB_PREFIX = "scrub:"  # of what is wrong with its state, not with the disk

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from many_disks import PROBE_FILE_BYTES, MadeDisk, hung, many_disks, missing
+from many_disks import ENDS, PROBE_FILE_BYTES, MadeDisk, hung, many_disks, missing, whole
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -45,6 +45,8 @@ DEADLINE_S: Final = 120.0
 LOOK_S: Final = 5.0
 ACCEPT: Final = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # as Prometheus asks
 
+COUNTED: Final = ("iovigil_runs_total", "iovigil_run_failures_total", "iovigil_runs_skipped_total")
+
 READ: Final = "direct: 1, runtime: 1s"
 PROBES: Final = {
     "latency": ("*", 60, f"{{rw: randread, bs: 4k, rate_iops: 100, ioengine: psync, {READ}}}"),
@@ -61,7 +63,7 @@ PROBES: Final = {
 """{name: (disks, seconds between runs, job)}: four on each disk."""
 
 LOAD: Final = {name: every_s for name, (_, every_s, _) in PROBES.items()}
-WARM_UP: Final = dict.fromkeys(PROBES, 45)
+WARM_UP_S_PER_DISK: Final = 0.75
 REST: Final = dict.fromkeys(PROBES, 86_400)
 
 
@@ -103,7 +105,7 @@ class Measured:
     threads: list[int] = field(default_factory=list)
     children: list[int] = field(default_factory=list)
     counted: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """{(family, reason): by how much it grew}, of disks that did not hang."""
+    """{(family, reason or bound): by how much it grew}, of disks that did not hang, and start delays of all."""
     delays_s: list[float] = field(default_factory=list)
     """Of starts on disks that did not hang, by the history."""
 
@@ -204,7 +206,13 @@ def started(directory: Path, port: int, config: str) -> Iterator[Agent]:
     path.write_text(config)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [IOVIGIL, "agent", "--config", path], stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=directory
+            [IOVIGIL, "agent", "--config", path],
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            cwd=directory,
+            # It is started where such signals wait, and is to be ended by one.
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS),
         )
     try:
         yield Agent(process, port, path, log)
@@ -266,7 +274,9 @@ def scrape(agent: Agent, measured: Measured) -> None:
 def counts(agent: Agent, left_out: Iterable[str]) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for each in agent.samples():
-        if each.name.startswith("iovigil_run") and each.name.endswith("_total") and each.labels["disk"] not in left_out:
+        if each.name == "iovigil_run_start_delay_seconds_bucket":
+            found["start_delay", each.labels["le"]] = int(each.value)
+        elif each.name in COUNTED and each.labels["disk"] not in left_out:
             found[each.name.removeprefix("iovigil_"), each.labels.get("reason", "")] += int(each.value)
     return found
 
@@ -320,6 +330,7 @@ def rows(measured: Sequence[Measured]) -> Iterator[tuple[str, list[str]]]:
     yield "runs, and failed, on good disks", [runs_of(each) for each in measured]
     yield "starts skipped there", [skips_of(each) for each in measured]
     yield "starts there, ms late: p50 / p99 / most", [spread(each.delays_s, 0) for each in measured]
+    yield "starts of all within 0.05, 1, 10 s", [punctuality(each) for each in measured]
 
 
 def runs_of(measured: Measured) -> str:
@@ -335,11 +346,34 @@ def skips_of(measured: Measured) -> str:
     return ", ".join(told) or "0"
 
 
+def punctuality(measured: Measured) -> str:
+    """As the agent's own histogram has it."""
+    starts = measured.counted["start_delay", "+Inf"]
+    if not starts:
+        return "—"
+    shares = [100 * measured.counted["start_delay", bound] / starts for bound in ("0.05", "1.0", "10.0")]
+    return " / ".join(f"{share:.1f}" for share in shares) + " %"
+
+
 def table(measured: Sequence[Measured], disks: int) -> str:
     head = f"| {disks} disks, {4 * disks} probes on them | {' | '.join(each.phase.name for each in measured)} |"
     lines = [head, f"| --- |{' ---: |' * len(measured)}"]
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows(measured)]
     return "\n".join(lines)
+
+
+def verdict(measured: Sequence[Measured]) -> str:
+    """What is asked of it, and whether that was so."""
+    rest = next(each for each in measured if each.phase.is_rest and each.phase.scrape_every_s > 1)
+    scrapes_s = [scrape_s for each in measured for scrape_s in each.scrape_cpu_s]
+    asked = (
+        ("at rest below 0.5 % of one core", rest.cpu_s / rest.time_s < 0.005),
+        ("below 80 MiB (RSS)", max(size for each in measured for size in each.rss) < 80 * MIB),
+        ("a scrape (p50) below 20 ms of CPU", quantile(scrapes_s, 0.5) < 0.020),
+        ("and 99 of 100 of them", quantile(scrapes_s, 0.99) < 0.020),
+    )
+    told = [f"{what}: {'met' if is_met else 'MISSED'}" for what, is_met in asked]
+    return f"Asked for: {'; '.join(told)}."
 
 
 def machine() -> str:
@@ -358,7 +392,9 @@ def run(args: argparse.Namespace, directory: Path) -> str:
             many_disks(directory, mounted=loops // 2, raw=loops - loops // 2, zram=args.zram)
         )  # fmt: skip
         hanging = [disk for disk in disks if disk.name.startswith(HANGS)][: max(phase.hung for phase in PHASES)]
-        agent = stack.enter_context(started(directory, args.port, configuration(disks, directory, args.port, WARM_UP)))
+        soon = dict.fromkeys(PROBES, max(math.ceil(WARM_UP_S_PER_DISK * len(disks)), 10))
+        with whole():
+            agent = stack.enter_context(started(directory, args.port, configuration(disks, directory, args.port, soon)))
         print(f"warming up: {4 * len(disks)} probes", flush=True)
         warm_up(agent, 4 * len(disks))
         agent.reload(configuration(disks, directory, args.port, LOAD))
@@ -377,7 +413,14 @@ def run(args: argparse.Namespace, directory: Path) -> str:
                 agent.wait(lambda: agent.total("iovigil_workers", state="abandoned") == 0, "the disks' recovery")
         stack.close()
         note_delays(measured, History(history.database(directory / "state")).latest(limit=1_000_000), hanging)
-        return table(measured, len(disks))
+        return f"{table(measured, len(disks))}\n\n{verdict(measured)}"
+
+
+def end(*_: object) -> None:
+    """Once: nothing is to keep it from removing what it made."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit("ended before its time")
 
 
 def main() -> None:
@@ -392,7 +435,8 @@ def main() -> None:
     args = parser.parse_args()
     if lacks := missing():
         sys.exit(f"this machine lacks {', '.join(lacks)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that everything is removed
+    for number in ENDS:
+        signal.signal(number, end)
     directory = Path(tempfile.mkdtemp(prefix="iovigil-scale-", dir=args.directory))
     try:
         text = f"{machine()}; {args.duration / 60:.0f} minutes.\n\n{run(args, directory)}"

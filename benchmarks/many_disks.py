@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ PROBE_FILE_BYTES: Final = 16 * MIB
 COMMAND_DEADLINE_S: Final = 30.0
 ZRAM_CONTROL: Final = Path("/sys/class/zram-control")
 THROTTLES: Final = tuple(Path(f"/sys/fs/cgroup/blkio/blkio.throttle.{what}_bps_device") for what in ("read", "write"))
+ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 NEEDED_COMMANDS: Final = ("losetup", "mkfs.ext4", "mount", "umount")
 
 
@@ -47,18 +49,32 @@ def missing() -> list[str]:
 
 
 @contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Have signals that end this process wait: what is made in here is registered for its removal, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def many_disks(directory: Path, *, mounted: int, raw: int, zram: int) -> Iterator[list[MadeDisk]]:
     """So many loop devices with ext4 and without, and so many of zram; gone afterwards, whatever happened."""
     with contextlib.ExitStack() as made:
         disks = []
         for number in range(mounted + raw):
-            device = made.enter_context(loop_device(directory / f"image{number:02}"))
+            with whole():
+                device = made.enter_context(loop_device(directory / f"image{number:02}"))
             if number < mounted:
-                file = made.enter_context(ext4(device, directory / f"data{number:02}")) / "probe"
+                with whole():
+                    file = made.enter_context(ext4(device, directory / f"data{number:02}")) / "probe"
                 disks.append(MadeDisk(f"data{number:02}", device, file))
             else:
                 disks.append(MadeDisk(f"raw{number:02}", device))
-        disks += [MadeDisk(f"zram{number:02}", made.enter_context(zram_device())) for number in range(zram)]
+        for number in range(zram):
+            with whole():
+                disks.append(MadeDisk(f"zram{number:02}", made.enter_context(zram_device())))
         yield disks
 
 

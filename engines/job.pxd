@@ -97,6 +97,7 @@ cdef class Job(PreparedJob):
     cdef void advise(self, int advice) noexcept nogil
     cdef void fail(self, io_u *io, int error) noexcept nogil
     cdef bint is_gone(self, uint32_t index) noexcept nogil
+    cdef bint has_lost_its_device(self)
     cdef str gone_hint(self)
     cdef void stop_early(self) noexcept nogil
     cdef void fail_engine(self, int error) noexcept nogil

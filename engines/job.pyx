@@ -41,8 +41,10 @@ from iovigil.engines.stats import Mismatch as MismatchKind
 
 cdef extern from "<errno.h>" nogil:
     int ECANCELED
+    int ECONNABORTED
     int ENODEV
     int ENOTCONN
+    int EROFS
     int ESTALE
     int ETIMEDOUT
 
@@ -210,6 +212,8 @@ cdef class Job(PreparedJob):
                                f"{self.options.latency_target} us "
                                f"for {self.options.latency_percentile:g} % of the I/Os")
         elif self.failure.error:
+            if self.failure.error in (EIO, EROFS) and self.has_lost_its_device():
+                self.failure.error = ENODEV
             self.page.error = self.failure.error
             operation = OPERATIONS[self.failure.ddir]
             place = f" at offset {self.failure.offset}, length {self.failure.length}" if self.failure.length else ""
@@ -229,13 +233,28 @@ cdef class Job(PreparedJob):
             self.page.error = EILSEQ
             self.stats.text = f"data corruption: {wrong} block{'s' * (wrong > 1)} failed verification"
 
+    cdef bint has_lost_its_device(self):
+        """Whether the device under the file system of a file is there no more; of such a one there are errors only."""
+        cdef uint32_t index
+        for index in range(self.targets.count):
+            if self.targets.files[index].fd >= 0 and not self.targets.files[index].is_device:
+                try:
+                    number = os.fstat(self.targets.files[index].fd).st_dev
+                except OSError:
+                    continue
+                # Of file systems without a single device the number is of their own making.
+                if os.major(number) and os.path.isdir("/sys/dev/block") and not os.path.exists(
+                        f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"):
+                    return True
+        return False
+
     cdef str gone_hint(self):
         """What the error says to who looks after the disk, where what was opened is there no more."""
         if self.targets.files[0].fd < 0:
             return ""
         if self.failure.error == ENODEV:
             return ": the device was removed while it was open"
-        if self.failure.error == ENOTCONN or self.failure.error == ESTALE:
+        if self.failure.error in (ECONNABORTED, ENOTCONN, ESTALE):
             return ": the server of its file system has died; mount it anew"
         return ""
 

@@ -44,6 +44,18 @@ def has_fuse() -> bool:
     return is_root() and Path("/dev/fuse").exists()
 
 
+def prometheus_takes_otlp() -> bool:
+    if shutil.which("prometheus") is None:
+        return False
+    shown = subprocess.run(["prometheus", "--help"], capture_output=True, timeout=30, check=False)
+    return b"otlp-receiver" in shown.stdout + shown.stderr
+
+
+def has_blkio_throttling() -> bool:
+    """Of the first version of control groups: there the root's own limits are everybody's."""
+    return is_root() and Path("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device").exists()
+
+
 def has(command: str) -> Callable[[], bool]:
     return lambda: shutil.which(command) is not None
 
@@ -54,6 +66,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "requires_loop": (has_loop_devices, "needs root and loop devices"),
     "requires_zram": (has_zram, "needs root and zram"),
     "requires_fuse": (has_fuse, "needs root and /dev/fuse"),
+    "requires_blkio": (has_blkio_throttling, "needs root and the blkio controller of cgroup version 1"),
     "requires_fio": (has("fio"), "fio is not installed"),
     "requires_mkfs": (has("mkfs.ext4"), "mkfs.ext4 is not installed"),
     "requires_promtool": (has("promtool"), "promtool is not installed"),
@@ -65,6 +78,11 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "requires_apt": (lambda: is_root() and has("apt-get")() and has("dpkg-deb")(), "needs root and apt"),
     "requires_node_exporter": (has("prometheus-node-exporter"), "prometheus-node-exporter is not installed"),
+    "requires_otlp_receiver": (
+        prometheus_takes_otlp,
+        "prometheus is not installed, or takes no OTLP: Debian's does not",
+    ),
+    "requires_victoria_metrics": (has("victoria-metrics"), "victoria-metrics is not installed"),
     "requires_openssl": (has("openssl"), "openssl is not installed"),
     "requires_curl": (has("curl"), "curl is not installed"),
     "requires_socket_activate": (has("systemd-socket-activate"), "systemd-socket-activate is not installed"),

@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "release": ("iovigil.agent.cli.release", "give up the region of a raw device that was claimed"),
     "status": ("iovigil.agent.cli.status", "show what a running agent does: what runs, waits, is paused or stuck"),
     "pause": ("iovigil.agent.cli.pause", "have a running agent start nothing of some probes on some disks"),
-    "resume": ("iovigil.agent.cli.resume", "undo a pause"),
+    "resume": ("iovigil.agent.cli.resume", "undo a pause, and have a disk in quarantine tried at once"),
     "run-now": ("iovigil.agent.cli.run_now", "have a running agent start a probe at once, whatever the plan says"),
     "history": ("iovigil.agent.cli.history", "show the last runs, or all that is known of one"),
     "mismatches": ("iovigil.agent.cli.mismatches", "show the last blocks that failed verification"),

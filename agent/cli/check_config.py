@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iovigil.agent import config, load, pressure, roster, schedule
-from iovigil.agent.cli import load_report, selections
+from iovigil.agent.cli import load_report, outputs_report, selections
 from iovigil.agent.cli.disks import verdicts_on
 from iovigil.agent.cli.probe_report import describe
 from iovigil.agent.cli.report import count, new_table, open_console, say
@@ -81,6 +81,8 @@ def show(
     say(console, f"{loaded.source} is right: {count(loaded.disks, 'disk')}, {count(loaded.probes, 'probe')}")
     addresses = ", ".join(loaded.agent.listen)
     say(console, f"Metrics on {addresses}, at most {loaded.agent.max_workers} runs at the same time")
+    for way in outputs_report.ways(loaded):
+        say(console, way)
     if loaded.agent.web.config_file:
         say(console, access(loaded.agent.web.config_file, web))
     say(console, "")
@@ -104,6 +106,7 @@ def show(
         *overloads(loaded, demands),
         *unused_windows(loaded, host),
         *holds(loaded, root),
+        *outputs_report.obstacles(loaded, root),
         *selections.warnings(loaded, choices),
         *web.remarks,
         *exposure(loaded),

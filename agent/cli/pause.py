@@ -14,7 +14,7 @@ from iovigil.agent.config.kinds import read_interval_s
 NAME: Final = "pause"
 HELP: Final = "have a running agent start nothing of some probes on some disks"
 
-TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-4]):[0-5][0-9]", re.ASCII)
+TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00", re.ASCII)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

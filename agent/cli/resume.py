@@ -1,4 +1,4 @@
-"""`iovigil resume`: undoes a pause."""
+"""`iovigil resume`: undoes a pause, and has a disk in quarantine tried at once."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from iovigil.agent.cli.asking import add_arguments as add_agent_arguments
 from iovigil.agent.cli.pause import add_name_arguments, spell
 
 NAME: Final = "resume"
-HELP: Final = "undo a pause"
+HELP: Final = "undo a pause, and have a disk in quarantine tried at once"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,16 +18,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    async def work(agent: RunningAgent) -> int:
-        before = (await agent.get("/schedule"))["pauses"]
-        after = (await agent.post("/resume", disk=args.disk, probe=args.probe))["pauses"]
-        gone = [pause for pause in before if pause not in after]
-        for pause in gone:
-            print(f"resumed: {spell(pause)}")
-        if not gone:
-            print("no pause is of these words, or of less", file=sys.stderr)
-        for pause in after:
-            print(f"still paused: {spell(pause)}")
-        return 0
+    return asked(args, lambda agent: resume(agent, args.disk, args.probe))
 
-    return asked(args, work)
+
+async def resume(agent: RunningAgent, disk: str, probe: str) -> int:
+    """Undo it, and tell what came of that. Raises Unanswered."""
+    before, alone = (await agent.get("/schedule"))["pauses"], await quarantined(agent)
+    after = (await agent.post("/resume", disk=disk, probe=probe))["pauses"]
+    gone = [pause for pause in before if pause not in after]
+    released = sorted(alone - await quarantined(agent)) if alone else []
+    for pause in gone:
+        print(f"resumed: {spell(pause)}")
+    for name in released:
+        print(f"released from quarantine: {name}, which is tried at once")
+    if not gone and not released:
+        print("nothing is paused by these words, or by less; nothing of it is in quarantine", file=sys.stderr)
+    for pause in after:
+        print(f"still paused: {spell(pause)}")
+    return 0
+
+
+async def quarantined(agent: RunningAgent) -> set[str]:
+    return {disk["name"] for disk in (await agent.get("/disks"))["disks"] if disk["is_quarantined"]}

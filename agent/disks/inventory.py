@@ -137,6 +137,8 @@ def resolve_file(disk: DiskSettings, root: str, read_identity: ReadIdentity, rea
     if point := missing_mount(disk.file, origin, root):
         return absent(disk, f"{point} is in /etc/fstab and not mounted")
     name = sysfs.name_of(mount.major_minor, root) if mount.has_device else ""
+    if mount.has_device and not name and sysfs.names(root):
+        return absent(disk, f"the device of {mount.point} ({mount.major_minor}) was removed while it was mounted")
     if not name:
         labels = identity.unknown() | {"path": disk.file}
         return Resolved(

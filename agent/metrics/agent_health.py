@@ -42,6 +42,12 @@ BLACKOUT = Family("gauge", "iovigil_blackout_active", "Whether the blackout file
 PRESSURE_BACKOFF = Family(
     "gauge", "iovigil_pressure_backoff_active", "Whether I/O pressure of the host holds new runs back."
 )
+SLOW_DISKS = Family(
+    "gauge",
+    "iovigil_slow_disks_ratio",
+    "Share of the disks that are slow at once; above one half scores are held back. 0 of fewer than three disks.",
+    unit="ratio",
+)
 
 
 def fill(scrape: Scrape, ledger: Ledger) -> None:
@@ -53,6 +59,7 @@ def fill(scrape: Scrape, ledger: Ledger) -> None:
     scrape.add_histogram(START_DELAY, ledger.start_delays.buckets(), ledger.start_delays.sum_s)
     scrape.add(BLACKOUT, ledger.is_blackout)
     scrape.add(PRESSURE_BACKOFF, ledger.is_backing_off)
+    scrape.add(SLOW_DISKS, ledger.slow_disks_ratio)
 
 
 @functools.cache

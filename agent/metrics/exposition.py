@@ -6,7 +6,20 @@ from functools import partial
 from typing import Final
 
 from iovigil.agent.ledger import DiskEntry, Ledger, ProbeEntry
-from iovigil.agent.metrics import agent_health, disk, formats, io, last_run, outputs, probe, run, scrub, verify, web
+from iovigil.agent.metrics import (
+    agent_health,
+    disk,
+    formats,
+    io,
+    last_run,
+    outputs,
+    probe,
+    run,
+    scrub,
+    slowdown,
+    verify,
+    web,
+)
 from iovigil.agent.metrics.family import Family, families_in
 from iovigil.agent.metrics.formats import Format
 from iovigil.agent.metrics.rendering import Rendering, Subject
@@ -14,7 +27,7 @@ from iovigil.agent.metrics.scrape import Scrape
 
 OF_AGENT = (agent_health, web, outputs)
 OF_DISK = (disk,)
-OF_PROBE = (probe, run, io, last_run, verify, scrub)
+OF_PROBE = (probe, run, io, last_run, slowdown, verify, scrub)
 GROUPS = (*OF_AGENT, *OF_DISK, *OF_PROBE)
 FAMILIES = {group: families_in(vars(group)) for group in GROUPS}
 LEVELS: Final[tuple[tuple[Family, ...], ...]] = tuple(
@@ -43,23 +56,29 @@ def fill_probe(entry: ProbeEntry, disk_entry: DiskEntry | None, scrape: Scrape) 
     run.fill(scrape, entry)
     io.fill(scrape, entry, view)
     last_run.fill(scrape, entry)
+    slowdown.fill(scrape, entry)
     verify.fill(scrape, entry, view)
     scrub.fill(scrape, entry, view)
 
 
-def subject_of(entry: ProbeEntry, disk_entry: DiskEntry | None) -> Subject:
+def about_disk(entry: DiskEntry) -> Subject:
+    return Subject(key=(entry.name,), families=DISK, state=entry.state(), fill=partial(fill_disk, entry))
+
+
+def about_probe(entry: ProbeEntry, disk_entry: DiskEntry | None, disk_state: object) -> Subject:
     own = entry.state()
-    state = None if own is None else (own, disk_entry and disk_entry.state())
+    state = None if own is None else (own, disk_state)
     fill = partial(fill_probe, entry, disk_entry)
     return Subject(key=(entry.disk, entry.probe), families=PROBE, state=state, fill=fill)
 
 
 def subjects(ledger: Ledger) -> Iterator[Subject]:
     yield Subject(key=(), families=AGENT, state=None, fill=partial(fill_agent, ledger))
-    for disk_entry in ledger.disks.values():
-        yield Subject(key=(disk_entry.name,), families=DISK, state=None, fill=partial(fill_disk, disk_entry))
+    disks = {name: about_disk(entry) for name, entry in ledger.disks.items()}
+    yield from disks.values()
     for entry in ledger.probes.values():
-        yield subject_of(entry, ledger.disks.get(entry.disk))
+        disk_state = disks[entry.disk].state if entry.disk in disks else None
+        yield about_probe(entry, ledger.disks.get(entry.disk), disk_state)
 
 
 def collect(ledger: Ledger) -> Scrape:
@@ -88,10 +107,15 @@ class Exposition:
             self._renderings[form] = Rendering(form, LEVELS)
         return self._renderings[form].render(subjects(ledger)), form.content_type
 
+    def begin(self, ledger: Ledger) -> None:
+        """Have all of it ready in the format that Prometheus prefers: the first time is the dear one."""
+        self.render(ledger, formats.OPENMETRICS.content_type)
+
     def prepare(self, ledger: Ledger, entry: ProbeEntry) -> None:
         """Have what has changed of a probe ready for the next scrape, which would see to it itself."""
+        disk_entry = ledger.disks.get(entry.disk)
         for rendering in self._renderings.values():
-            rendering.prepare(subject_of(entry, ledger.disks.get(entry.disk)))
+            rendering.prepare(about_probe(entry, disk_entry, disk_entry and disk_entry.state()))
 
 
 def render(ledger: Ledger, accept: str) -> tuple[bytes, str]:

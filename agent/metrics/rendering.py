@@ -7,7 +7,7 @@ first time; after that other values are put into the same lines, and only if the
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
@@ -20,8 +20,7 @@ written: Final = functools.lru_cache(1024)(floatToGoString)
 """A value as the text has it. Most buckets of a distribution hold what the one before does."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
+class Subject(NamedTuple):
     """What samples are about: the agent, a disk, or a probe on a disk."""
 
     key: tuple[str, ...]
@@ -47,6 +46,8 @@ class Part:
 
     state: object = None
     blocks: dict[Family, Block] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    """Of the subject's families, in their order; empty where one has no samples."""
 
 
 class Rendering:
@@ -69,9 +70,10 @@ class Rendering:
         self._parts = parts  # what is on the books no more is forgotten here
         text: list[str] = []
         for families, level in by_level.items():
-            for family in families:
+            of_each = zip(*[part.texts for part in level], strict=True) if level else [()] * len(families)
+            for family, texts in zip(families, of_each, strict=True):
                 text.append(self._headers[family])
-                text += [part.blocks[family].text for part in level if family in part.blocks]
+                text += texts
         text.append(self._form.end)
         return "".join(text).encode()
 
@@ -90,6 +92,7 @@ class Rendering:
                 self._put(part.blocks.setdefault(family, Block()), family, samples)
             else:
                 part.blocks.pop(family, None)
+        part.texts = [part.blocks[family].text if family in part.blocks else "" for family in subject.families]
         # Last: if anything above fails, the next scrape tries it again.
         part.state = subject.state
 

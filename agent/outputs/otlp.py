@@ -13,15 +13,14 @@ from prometheus_client.metrics_core import Metric
 from iovigil.agent.aside import Taken
 from iovigil.agent.config import OtlpSettings
 from iovigil.agent.ledger import Ledger
-from iovigil.agent.metrics import agent_health, outputs, web
-from iovigil.agent.metrics.exposition import FAMILIES, collect
+from iovigil.agent.metrics.exposition import FAMILIES, OF_AGENT, collect
 from iovigil.agent.output_account import OutputAccount
 from iovigil.agent.outputs.output import Failed, Output
 
 DISKS_AT_A_TIME: Final = 6
 """In one request: collecting and encoding more than that would hold up the event loop, and cost memory."""
 LONGEST_PAUSE_S: Final = 900.0
-OF_THE_AGENT: Final = {family.name for group in (agent_health, web, outputs) for family in FAMILIES[group]}
+OF_THE_AGENT: Final = {family.name for group in OF_AGENT for family in FAMILIES[group]}
 
 
 class Otlp(Output):

@@ -2,28 +2,27 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-from iovigil.agent.config import AgentSettings
+from iovigil.agent import metrics
+from iovigil.agent.config import AgentSettings, OtlpSettings, TextfileSettings
 from iovigil.agent.ledger import Ledger
 from iovigil.agent.outputs.otlp import Otlp
 from iovigil.agent.outputs.output import Output
-from iovigil.agent.outputs.textfile import Textfile
+from iovigil.agent.outputs.textfile import Render, Textfile
 
-MAKERS: Final[Mapping[str, Callable[[Any, Callable[[], Ledger]], Output]]] = {
-    "textfile": Textfile,
-    "otlp": Otlp,
-}
-"""What makes each way out from its settings, by its name in `agent` and in the ledger."""
+NAMES: Final = ("textfile", "otlp")
+"""Of the ways out, in `agent` and in the ledger."""
 CLOSE_S: Final = 5.0
 
 
 class Outputs:
     """Used on the event loop's thread; each way out is a task of its own."""
 
-    def __init__(self, shown: Callable[[], Ledger]) -> None:
-        """`shown` gives the ledger that a scrape is answered from."""
+    def __init__(self, shown: Callable[[], Ledger], render: Render = metrics.render) -> None:
+        """`shown` gives the ledger that a scrape is answered from, `render` the body that it gets."""
+        self._render = render
         self._shown = shown
         self._settings: dict[str, object] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -32,7 +31,7 @@ class Outputs:
     def adopt(self, agent: AgentSettings) -> None:
         """Go by these from now on."""
         ledger = self._shown()
-        for name in MAKERS:
+        for name in NAMES:
             settings = getattr(agent, name)
             getattr(ledger, name).is_on = settings is not None
             if settings == self._settings.get(name):
@@ -40,9 +39,15 @@ class Outputs:
             self._settings[name] = settings
             before = (self._outputs.pop(name, None), self._tasks.pop(name, None))
             if settings is not None:
-                self._outputs[name] = MAKERS[name](settings, self._shown)
+                self._outputs[name] = self._output(settings)
             work = self._change(*before, self._outputs.get(name))
             self._tasks[name] = asyncio.get_running_loop().create_task(work, name=name)
+
+    def _output(self, settings: object) -> Output:
+        if isinstance(settings, TextfileSettings):
+            return Textfile(settings, self._shown, self._render)
+        assert isinstance(settings, OtlpSettings)
+        return Otlp(settings, self._shown)
 
     async def _change(self, old: Output | None, task: asyncio.Task[None] | None, new: Output | None) -> None:
         # One after the other: both may write to the same file.

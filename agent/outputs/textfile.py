@@ -19,15 +19,25 @@ MODE: Final = 0o644  # node_exporter runs as another user
 DEADLINE_S: Final = 10.0
 CLASSIC: Final = "text/plain"
 
+Render = Callable[[Ledger, str], tuple[bytes, str]]
+"""From an Accept header, as `metrics.render`."""
+
 
 class Textfile(Output):
     """Replaced as a whole, and removed when the agent ends: a file that stays shows its last values for ever."""
 
-    def __init__(self, settings: TextfileSettings, shown: Callable[[], Ledger], deadline_s: float = DEADLINE_S) -> None:
-        """`shown` gives the ledger that a scrape is answered from."""
+    def __init__(
+        self,
+        settings: TextfileSettings,
+        shown: Callable[[], Ledger],
+        render: Render = metrics.render,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        """`shown` gives the ledger that a scrape is answered from, `render` the body that it gets."""
         super().__init__(f"textfile {settings.directory}/{NAME}", settings.every_s)
         self.path = Path(settings.directory) / NAME
         self._shown = shown
+        self._render = render
         self._deadline_s = deadline_s
         self._is_over = False
 
@@ -39,7 +49,7 @@ class Textfile(Output):
             raise Failed("the directory does not answer: an earlier write has not come back")
         ledger = self._shown()
         ledger = dataclasses.replace(ledger, textfile=ledger.textfile.succeeding(time.time()))
-        content, _ = metrics.render(ledger, CLASSIC)
+        content, _ = self._render(ledger, CLASSIC)
         await self._call(lambda: self._replace(content), self._deadline_s)
 
     def _replace(self, content: bytes) -> None:

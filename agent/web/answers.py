@@ -18,8 +18,8 @@ OLDEST_S: Final = 0.5
 class Answer:
     """The exposition of one moment in one format, compressed when somebody first asks for that."""
 
-    def __init__(self, plain: bytes, content_type: str) -> None:
-        self.made_s = time.monotonic()
+    def __init__(self, made_s: float, plain: bytes, content_type: str) -> None:
+        self.made_s = made_s
         self.plain = plain
         self.content_type = content_type
         self._compressed = b""
@@ -57,6 +57,6 @@ class Answers:
         last = self._last.get(content_type)
         if last is not None and self._left_s <= 0 and now_s - last.made_s < OLDEST_S:
             return last
-        answer = Answer(*self._render(self._ledger_of(), accept))
+        answer = Answer(now_s, *self._render(self._ledger_of(), accept))
         self._last[content_type] = answer
         return answer

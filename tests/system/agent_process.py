@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from processes import free_port, started, tail, wait_until
+from processes import START_DEADLINE_S, free_port, started, tail, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from scraping import AGENT_CONFIG, IOVIGIL, get
 
@@ -69,13 +69,13 @@ class RunningAgent:
 
     def wait_for(self, name: str, least: float = 1.0, deadline_s: float = DEADLINE_S, **labels: str) -> float:
         """Return when the sum of these samples is that high. Raises NotReady, with the end of the log."""
-        self._wait(lambda: self.value(name, **labels) >= least, f"{name}{labels} >= {least:g}", deadline_s)
+        self.wait_until(lambda: self.value(name, **labels) >= least, f"{name}{labels} >= {least:g}", deadline_s)
         return self.value(name, **labels)
 
     def wait_for_success(self, deadline_s: float = DEADLINE_S, **labels: str) -> None:
         """Return when a run that ended from now on was a good one. Raises NotReady."""
         seen = max(self.values("last_success_timestamp_seconds", **labels), default=0.0)
-        self._wait(
+        self.wait_until(
             lambda: max(self.values("last_success_timestamp_seconds", **labels), default=0.0) > seen,
             f"a successful run of {labels}",
             deadline_s,
@@ -89,7 +89,7 @@ class RunningAgent:
             found.update(target_of_children(self.pid))
             return str(target) in found
 
-        self._wait(is_there, f"a child on {target}", deadline_s)
+        self.wait_until(is_there, f"a child on {target}", deadline_s)
         return found[str(target)]
 
     def lines(self, text: str) -> list[str]:
@@ -98,10 +98,10 @@ class RunningAgent:
 
     def wait_for_line(self, text: str, deadline_s: float = DEADLINE_S) -> str:
         """The first such line. Raises NotReady."""
-        self._wait(lambda: self.lines(text), f"{text!r} in the log", deadline_s)
+        self.wait_until(lambda: self.lines(text), f"{text!r} in the log", deadline_s)
         return self.lines(text)[0]
 
-    def _wait(self, condition: Callable[[], object], what: str, deadline_s: float) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, deadline_s: float) -> None:
         wait_until(condition, f"{what}; the log ends in\n{tail(self.log)}\n", deadline_s)
 
 
@@ -113,6 +113,7 @@ def running_agent(
     port: int | None = None,
     keys: str = "",
     through: Sequence[str | Path] = (),
+    start_s: float = START_DEADLINE_S,
 ) -> Iterator[RunningAgent]:
     """`iovigil agent` under the directory, which leaves no child behind.
 
@@ -121,7 +122,7 @@ def running_agent(
     port = port or free_port()
     config, log = directory / "agent.yml", directory / "agent.log"
     write_config(config, directory, port, f"  {keys}\n{disks_and_probes}" if keys else disks_and_probes)
-    with started([*through, IOVIGIL, "agent", "--config", config], log=log, port=port) as process:
+    with started([*through, IOVIGIL, "agent", "--config", config], log=log, port=port, deadline_s=start_s) as process:
         agent = RunningAgent(process, port, config, log)
         yield agent
         children = children_of(process.pid)

@@ -25,8 +25,11 @@ FIBMAP = 1
 class FaultDisk:
     """The disk, and the hand that breaks it. Offsets and lengths are bytes; length None is up to the end."""
 
-    def __init__(self, mountpoint: Path, backing: Path, control: socket.socket) -> None:
+    def __init__(
+        self, mountpoint: Path, backing: Path, control: socket.socket, daemon: subprocess.Popen[bytes]
+    ) -> None:
         self.path = mountpoint / "disk"
+        self.daemon = daemon
         self.backing = backing
         """The data as it really is, past all faults."""
         self.intended = backing.with_name(f"{backing.name}-intended")
@@ -115,9 +118,11 @@ class FaultDisk:
         """Return when so many requests are held back. Raises NotReady."""
         wait_until(lambda: self.hung >= requests, f"{requests} hung requests", deadline_s)
 
-    def as_loop_device(self) -> Path:
-        """A real block device over this disk, without the page cache between them; detached at the end of the test."""
-        device = Path(output_of("losetup", "--find", "--show", "--direct-io=on", str(self.path)))
+    def as_loop_device(self, offset: int = 0, length: int | None = None) -> Path:
+        """A real block device over this disk, or a part of it, without the page cache between them; detached at the
+        end of the test."""
+        part = [f"--offset={offset}", f"--sizelimit={self.size - offset if length is None else length}"]
+        device = Path(output_of("losetup", "--find", "--show", "--direct-io=on", *part, str(self.path)))
         self._loop_devices.append(device)
         self._command(do="own", device=str(device))  # should this process be killed, the daemon detaches it
         return device
@@ -151,7 +156,7 @@ def mounted(directory: Path, size: int = 64 * MIB) -> Iterator[FaultDisk]:
     command: list[str | Path] = [sys.executable, FAULTFS, backing, mountpoint, str(theirs.fileno())]
     with started(command, log=log, pass_fds=[theirs.fileno()]) as daemon:
         theirs.close()  # so that the daemon's death is an end of file here
-        disk = FaultDisk(mountpoint, backing, ours)
+        disk = FaultDisk(mountpoint, backing, ours, daemon)
         try:
             disk.wait_until_ready(log)
             yield disk

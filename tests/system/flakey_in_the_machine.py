@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from device_mapper import command, make_device, make_filesystem, mounted, part_of, remove_device, sectors
+from device_mapper import make_device, make_filesystem, mounted, part_of, remove_device, sectors, switched
 from scrub_alone import Scrubbed, scrub_to_the_end, scrubbing
 from scrub_region import (
     BLOCK,
@@ -37,15 +37,6 @@ ROUNDS = 4
 FIRST_IO_S = 30.0
 DISK = Path("/dev/vda")
 MORE: dict[str, Any] = {"n": N, "window": WINDOW * BLOCK}
-
-
-@contextlib.contextmanager
-def switched(name: str, table: str) -> Iterator[None]:
-    """Have another table from one I/O to the next, without a word to the filesystems above. No I/O in the block."""
-    command("dmsetup", "load", name, "--table", table)
-    command("dmsetup", "--noudevsync", "suspend", "--nolockfs", name)
-    yield
-    command("dmsetup", "--noudevsync", "resume", name)
 
 
 @contextlib.contextmanager

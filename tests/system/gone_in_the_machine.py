@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ STATE = Path("/run/iovigil-test")
 TEXT = f"""\
 agent: {{listen: ":0", state_directory: {STATE}}}
 disks:
-  - {{name: pulled, device: /dev/DISK}}
+  - {{name: pulled, TARGET}}
 probes:
   latency: {{every: 60s, job: {{rw: randread, bs: 4k, runtime: 50s, rate_iops: 20, ioengine: ENGINE, direct: 1}}}}
 """
@@ -45,8 +46,16 @@ def plugged_in() -> str:
     (SCSI / "add_host").write_text("1")
     until(lambda: scsi_disks() - before, "a new SCSI disk")
     (name,) = scsi_disks() - before
-    until(Path(f"/dev/{name}").exists, "its node")
+    until(lambda: can_be_opened(name), "that it can be opened")
     return name
+
+
+def can_be_opened(name: str) -> bool:
+    try:
+        os.close(os.open(f"/dev/{name}", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
 def pull(name: str) -> None:
@@ -93,8 +102,9 @@ def job_on(name: str, **changes: Any) -> dict[str, Any]:
     return {"error": errno.errorcode.get(page.error), "text": page.text}
 
 
-async def under_an_agent(name: str, engine: str) -> dict[str, Any]:
-    config = parse(TEXT.replace("DISK", name).replace("ENGINE", engine), "test")
+async def under_an_agent(name: str, engine: str, target: str = "") -> dict[str, Any]:
+    target = target or f"device: /dev/{name}"
+    config = parse(TEXT.replace("TARGET", target).replace("ENGINE", engine), "test")
     daemon = Daemon(lambda: config, config)
     task = asyncio.get_running_loop().create_task(daemon.run())
     try:
@@ -102,6 +112,14 @@ async def under_an_agent(name: str, engine: str) -> dict[str, Any]:
     finally:
         daemon.stop()
         await task
+
+
+def on_a_file_system(name: str) -> dict[str, Any]:
+    point = STATE / "mounted"
+    point.mkdir()
+    for command in (["mkfs.ext4", "-q", "-F", f"/dev/{name}"], ["mount", f"/dev/{name}", str(point)]):
+        subprocess.run(command, check=True, timeout=DEADLINE_S)
+    return asyncio.run(under_an_agent(name, "psync", f"file: {point}/probe, size: 2MiB"))
 
 
 async def seen(condition: Callable[[], object]) -> None:
@@ -136,6 +154,7 @@ def main() -> None:
         for rw in ("randread", "randwrite"):
             found[f"{engine} {rw}"] = job_on(plugged_in(), ioengine=engine, rw=rw)
         found[f"{engine} agent"] = asyncio.run(under_an_agent(plugged_in(), engine))
+    found["file agent"] = on_a_file_system(plugged_in())
     print(json.dumps(found))
 
 

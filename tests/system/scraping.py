@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monitoring
-import past
 import yaml
 from processes import free_port, started, wait_until
 
@@ -77,8 +75,8 @@ class Stack:
         return wait_until(lambda: self.query(expr), f"a result of {expr}", DATA_DEADLINE_S)
 
 
-def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=HTTP_DEADLINE_S) as response:
+def get(url: str, deadline_s: float = HTTP_DEADLINE_S) -> bytes:
+    with urllib.request.urlopen(url, timeout=deadline_s) as response:
         return bytes(response.read())
 
 
@@ -87,18 +85,22 @@ def scraped_agent(
     directory: Path,
     disks_and_probes: str,
     *,
-    rules: Path = monitoring.RULES,
+    rules: Path | None = None,
     probes_with_past: int = 0,
     alertmanager_port: int | None = None,
 ) -> Iterator[Stack]:
     """Both, running with all their files under the directory.
 
-    With a past, Prometheus is started when so many probes have measured something, and begins with days of the same.
+    Without `rules` those that are shipped are used. With a past, Prometheus is started when so many probes have
+    measured something, and begins with days of the same.
     """
+    import monitoring  # of tests/unit, which programs in the virtual machine have not got
+    import past
+
     stack = Stack(agent_port=free_port(), prometheus_port=free_port())
     agent_config, prometheus_config = directory / "agent.yml", directory / "prometheus.yml"
     agent_config.write_text(AGENT_CONFIG.format(port=stack.agent_port, directory=directory) + disks_and_probes)
-    prometheus_config.write_text(configured(stack.agent_port, rules, alertmanager_port))
+    prometheus_config.write_text(configured(stack.agent_port, rules or monitoring.RULES, alertmanager_port))
     tsdb = directory / "tsdb"
     prometheus = [
         "prometheus",

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from engine_runs import ASYNCHRONOUS, ENGINES, KIB, MIB, READ, SYNC, WRITE, Outcome, data_file, run_job, running
-from fault_disk import FaultDisk
+from fault_disk import FaultDisk, abort, fuse_connection
 
+from iovigil.agent.ledger import Failure
+from iovigil.agent.verdict import judge
 from iovigil.engines.stats import Counter, Mismatch
 
 pytestmark = pytest.mark.requires_fuse
@@ -209,6 +211,18 @@ def test_a_file_that_ends_too_early_is_an_error_at_its_end(tmp_path: Path, engin
     assert done.page.text == f"read at offset {20 * BLOCK + 1000}, length {BLOCK - 1000}: Input/output error (EIO)"
     assert done.page.counter(Counter.SHORT_IOS, READ) == 1
     assert done.bytes(READ) == 20 * BLOCK
+
+
+@engines
+def test_a_file_system_that_has_lost_its_server_is_gone(fault_disk: FaultDisk, engine: str) -> None:
+    with running(fault_disk.path, rw="randread", bs=BLOCK, ioengine=engine, rate_iops=200, iodepth=4, direct=1) as job:
+        job.wait_for_ios(READ, 2)
+        abort(fuse_connection(fault_disk.path.parent))
+        done = job.outcome()
+    assert done.page.error in (errno.ENOTCONN, errno.ECONNABORTED)
+    assert done.page.text.endswith(": the server of its file system has died; mount it anew")
+    verdict = judge(done.exit, done.page, done.messages)
+    assert verdict.failure == Failure.GONE
 
 
 @engines

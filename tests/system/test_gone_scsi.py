@@ -44,9 +44,9 @@ def test_a_job_says_that_its_device_was_removed(answers: dict[str, Any], engine:
     assert told["text"].endswith("No such device (ENODEV): the device was removed while it was open")
 
 
-@pytest.mark.parametrize("engine", ["psync", "io_uring"])
-def test_an_agent_misses_the_disk_within_seconds(answers: dict[str, Any], engine: str) -> None:
-    told = answers[f"{engine} agent"]
+@pytest.mark.parametrize("kind", ["psync", "io_uring", "file"])
+def test_an_agent_misses_the_disk_within_seconds(answers: dict[str, Any], kind: str) -> None:
+    told = answers[f"{kind} agent"]
     assert told["failures"] == {"gone": 1}
     assert "the device was removed while it was open" in told["message"]
     assert told["missed after"] < SOON_S

@@ -58,7 +58,7 @@ def child(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_child_of_an_agent_that_has_gone_holds_its_disk_until_it_has_gone_too(
-    directory: Path, child: subprocess.Popen[bytes]
+    directory: Path, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = ledger()
     supervisor = Supervisor(books, max_workers=1)
@@ -67,13 +67,24 @@ def test_a_child_of_an_agent_that_has_gone_holds_its_disk_until_it_has_gone_too(
     async def scenario() -> None:
         [left] = await leftover.gone(leftover.find(directory, books), 0.2)
         assert left.pid == child.pid
+        first = books.disks["data0"].identity = {"device": "sda", "serial": "A"}
         supervisor.take_over([left])
         disk = books.disks["data0"]
-        assert (disk.is_stuck, disk.is_quarantined, disk.held_by, disk.quarantines) == (True, True, child.pid, 1)
+        assert (disk.is_stuck, disk.is_quarantined, disk.held_by) == (True, False, child.pid)
         assert supervisor.blocker(DISK, entry) is Skip.STUCK
         assert books.workers_abandoned == 1
         released, held = supervisor.release("data0")
         assert (released, f"child {child.pid} " in held[0]) == ([], True)
+        monkeypatch.setattr(leftover.LeftOver, "age_s", 11.0)
+        supervisor.look()
+        assert (disk.is_quarantined, disk.quarantines) == (True, 1)
+        disk.identity = {"device": "sdb", "serial": "B"}
+        supervisor.look()
+        supervisor.look()
+        assert (disk.is_stuck, disk.is_quarantined, disk.quarantines) == (False, False, 1), "another disk is there"
+        disk.identity = first
+        supervisor.look()
+        assert (disk.is_stuck, disk.is_quarantined, disk.quarantines) == (True, True, 2)
         child.kill()
         end_s = asyncio.get_running_loop().time() + DEADLINE_S
         while books.workers_abandoned:

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -16,7 +17,7 @@ from processes import wait_until
 from scraping import IOVIGIL
 from web_agent import make_ca, make_certificate, web_agent
 
-NOBODY: dict[str, object] = {"user": 65534, "group": 65534, "extra_groups": []}
+NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
 RARE = """
 disks:
   - {{name: good, file: {directory}/good, size: 1MiB}}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from agent_process import RunningAgent, is_alive, running_agent
+from loop import command
 from processes import wait_until
 from throttle import Throttle, can_throttle, throttled
 
@@ -243,3 +244,28 @@ def test_a_long_run_that_hangs_is_seen_while_it_goes_on(tmp_path: Path, device: 
         throttle.open()
         wait_until(lambda: agent.value("disk_stuck", disk="hung") == 0, "the disk answers", 10)
         assert agent.value("run_in_progress", disk="hung") == 1
+
+
+@pytest.mark.requires_mkfs
+@pytest.mark.parametrize("engine", ["psync", pytest.param("io_uring", marks=pytest.mark.requires_io_uring)])
+def test_a_frozen_file_system_is_left_alone_and_tried_when_it_thaws(
+    tmp_path: Path, ext4_mount: Callable[..., Path], engine: str
+) -> None:
+    point = ext4_mount()
+    text = config(tmp_path, point / "device", engine).replace(
+        f"device: {point}/device", f"file: {point}/probe, size: 4MiB"
+    )
+    text = text.replace("rw: randread, bs: 4k, runtime: 500ms", "rw: randwrite, bs: 4k, runtime: 500ms")
+    with running_agent(tmp_path, text) as agent:
+        agent.wait_for("last_run_success", disk="hung", probe="latency")
+        command("fsfreeze", "--freeze", point)
+        try:
+            agent.wait_for("disk_quarantined", disk="hung", deadline_s=KILLED_S)
+            assert agent.value("disk_stuck", disk="hung") == 1
+            assert agent.value("workers", state="abandoned") == 1
+            assert agent.value("disk_quarantine_end_timestamp_seconds", disk="hung") == 0
+            assert is_alive(told(agent)["held_by"])
+            assert_the_other_disk_was_not_disturbed(agent)
+        finally:
+            command("fsfreeze", "--unfreeze", point)
+        assert_recovered(agent)

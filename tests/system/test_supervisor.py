@@ -27,6 +27,8 @@ from iovigil.engines.stats import Counter, StatsPage
 
 DEADLINE_S = 20.0
 QUICK = Patience(run_s=0.4, stop_s=0.3, kill_s=0.3)
+STARTED = Patience(run_s=2.0, stop_s=0.3, kill_s=0.3)
+"""For roles that have to be on the stage before they are asked to leave it."""
 DISK = DiskSettings(name="data0", file="/nowhere/probe", size=0)
 OPTIONS = JobOptions(rw="randread", time_based=True, runtime=100_000, ioengine="io_uring")
 
@@ -52,8 +54,10 @@ def in_time(work: Awaitable[T]) -> T:
     return asyncio.run(bounded())
 
 
-def run_role(tmp_path: Path, role: str, **more: Any) -> tuple[RunResult, ProbeEntry, Supervisor]:
-    supervisor = supervisor_for(launcher(tmp_path, role))
+def run_role(
+    tmp_path: Path, role: str, patience: Patience = QUICK, **more: Any
+) -> tuple[RunResult, ProbeEntry, Supervisor]:
+    supervisor = supervisor_for(launcher(tmp_path, role), patience=patience)
     entry = entry_for(**more)
     supervisor.ledger.probes[entry.disk, entry.probe] = entry
     return in_time(supervisor.run(DISK, entry)), entry, supervisor
@@ -218,7 +222,8 @@ def unkillable(
         workers.append(worker)
         return worker
 
-    return supervisor_for(launcher(tmp_path, DEAF), max_workers=1, spawn=spawn, cgroups=cgroups), workers
+    supervisor = supervisor_for(launcher(tmp_path, DEAF), max_workers=1, spawn=spawn, cgroups=cgroups, patience=STARTED)
+    return supervisor, workers
 
 
 def test_a_child_that_cannot_be_killed_is_given_up_and_its_disk_left_alone(tmp_path: Path) -> None:
@@ -264,9 +269,9 @@ def end_back_off(supervisor: Supervisor) -> None:
 def test_a_run_killed_with_an_io_in_flight_puts_its_disk_into_quarantine(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result, entry, supervisor = run_role(tmp_path, HUNG)
+    result, entry, supervisor = run_role(tmp_path, HUNG, STARTED)
     assert result.failure == Failure.TIMEOUT
-    assert "its oldest I/O was in flight for 30" in result.message
+    assert "its oldest I/O was in flight for 3" in result.message
     disk = supervisor.ledger.disks["data0"]
     assert (disk.is_stuck, disk.is_quarantined, disk.quarantines, disk.held_by) == (True, True, 1, 0)
     assert 55 < disk.quarantine_end_unix - time.time() < 70
@@ -279,20 +284,54 @@ def test_a_run_killed_with_an_io_in_flight_puts_its_disk_into_quarantine(
     assert (line.__dict__["IOVIGIL_DISK"], line.__dict__["IOVIGIL_PROBE"]) == ("data0", "latency")
 
 
+def test_a_run_hangs_as_well_that_was_long_in_starting(tmp_path: Path) -> None:
+    """On a busy host a child takes seconds to start: its I/O is as much younger when its time is over."""
+    role = """
+        ignore_sigterm()
+        time.sleep(1.5)
+        put("first_io_ns", time.monotonic_ns())
+        begin_io()
+        sleep_for_ever()
+    """
+    _, entry, supervisor = run_role(tmp_path, role, Patience(run_s=2.0, stop_s=0.3, kill_s=0.3, hang_s=2.0))
+    assert supervisor.blocker(DISK, entry) == Skip.QUARANTINED
+
+
 def test_a_run_killed_with_a_young_io_or_none_is_slow_and_does_not_hang(tmp_path: Path) -> None:
     for role in (DEAF, DEAF.replace("sleep_for_ever", "begin_io(age_s=1); sleep_for_ever")):
-        result, entry, supervisor = run_role(tmp_path, role)
+        result, entry, supervisor = run_role(tmp_path, role, STARTED)
         assert result.message.split(";")[0].endswith(": killed")
         assert supervisor.blocker(DISK, entry) is None
         assert not quarantined_at(supervisor).is_stuck
 
 
-def test_a_child_that_hangs_in_open_puts_its_disk_into_quarantine(tmp_path: Path) -> None:
-    supervisor = supervisor_for(
-        launcher(tmp_path, "page.state = RunState.NOT_CREATED; ignore_sigterm(); sleep_for_ever()")
-    )
+def test_a_disk_on_which_ios_wait_long_and_come_back_does_not_hang(tmp_path: Path) -> None:
+    role = """
+        ignore_sigterm()
+        for ios in range(1, 100):
+            do_io(ios)
+            begin_io(age_s=30)
+            time.sleep(0.1)
+        sleep_for_ever()
+    """
+    supervisor = supervisor_for(launcher(tmp_path, role), patience=STARTED)
     entry = entry_for()
-    assert in_time(supervisor.run(DISK, entry)).failure == Failure.TIMEOUT
+
+    async def scenario() -> None:
+        run = supervisor.start(DISK, entry)
+        while not run.done():
+            supervisor.look()
+            await asyncio.sleep(0.1)
+        assert run.result().message.split(";")[0].endswith(": killed")
+        assert not supervisor.ledger.quarantines
+
+    in_time(scenario())
+
+
+def test_a_child_that_hangs_in_open_puts_its_disk_into_quarantine(tmp_path: Path) -> None:
+    role = "page.state = RunState.NOT_CREATED; ignore_sigterm(); sleep_for_ever()"
+    result, entry, supervisor = run_role(tmp_path, role, STARTED)
+    assert result.failure == Failure.TIMEOUT
     assert supervisor.blocker(DISK, entry) == Skip.QUARANTINED
 
 
@@ -301,7 +340,7 @@ def test_a_trial_lifts_the_quarantine_when_it_ends_by_itself_and_doubles_it_when
 ) -> None:
     role = tmp_path / "role"
     launch = launcher(tmp_path, f"exec(open({str(role)!r}).read())")
-    supervisor, entry = supervisor_for(launch), entry_for()
+    supervisor, entry = supervisor_for(launch, patience=STARTED), entry_for()
     supervisor.ledger.probes["data0", "latency"] = entry
 
     def run(text: str) -> RunResult:
@@ -383,7 +422,7 @@ def test_an_abandoned_child_does_not_keep_another_disk_in_its_place_waiting(tmp_
 
 
 def test_a_device_that_is_removed_hangs_no_more(tmp_path: Path) -> None:
-    _, entry, supervisor = run_role(tmp_path, HUNG)
+    _, entry, supervisor = run_role(tmp_path, HUNG, STARTED)
     disk = supervisor.ledger.disks["data0"]
     for target, is_over in (("file", False), ("device", True)):
         disk.target, disk.is_present = target, False
@@ -396,7 +435,7 @@ def test_a_long_trial_need_not_end_for_the_disk_to_be_good(tmp_path: Path, monke
     monkeypatch.setattr("iovigil.agent.run.STUCK_S", 0.5)
     role = tmp_path / "role"
     role.write_text(textwrap.dedent(HUNG))
-    supervisor = supervisor_for(launcher(tmp_path, f"exec(open({str(role)!r}).read())"))
+    supervisor = supervisor_for(launcher(tmp_path, f"exec(open({str(role)!r}).read())"), patience=STARTED)
     entry = entry_for()
 
     async def scenario() -> None:
@@ -415,6 +454,19 @@ def test_a_long_trial_need_not_end_for_the_disk_to_be_good(tmp_path: Path, monke
         await run
 
     in_time(scenario())
+
+
+def test_a_reload_keeps_a_quarantine_and_forgets_that_of_a_disk_that_is_not_watched(tmp_path: Path) -> None:
+    _, entry, supervisor = run_role(tmp_path, HUNG, STARTED)
+    old = supervisor.ledger
+    same = Ledger(disks={"renamed": DiskEntry(name="renamed", path=DISK.path)}, quarantines=old.quarantines)
+    supervisor.adopt(same)
+    assert (same.disks["renamed"].is_quarantined, same.disks["renamed"].quarantines) == (True, 1)
+    other = Ledger(disks={"data0": DiskEntry(name="data0", path="/nowhere/else")}, quarantines=old.quarantines)
+    supervisor.adopt(other)
+    assert (other.disks["data0"].is_quarantined, other.disks["data0"].quarantines) == (False, 0)
+    supervisor.adopt(old)
+    assert supervisor.blocker(DISK, entry) is None
 
 
 def test_a_run_that_hangs_takes_no_place_and_its_disk_is_stuck_while_it_goes_on(tmp_path: Path) -> None:

@@ -136,6 +136,64 @@ def test_tls_and_passwords_work_in_the_sandbox(agent: InstalledAgent, tmp_path: 
     assert agent.container.run("python3", "-c", ask).stdout.strip() == "healthy"
 
 
+def test_root_and_the_agents_user_give_orders_by_the_control_socket(agent: InstalledAgent) -> None:
+    agent.start()
+    assert agent.container.run("stat", "--format=%U %a", "/run/iovigil/control.sock").stdout.split() == [
+        "iovigil",
+        "600",
+    ]
+    assert agent.container.run("iovigil", "pause", "scratch").stdout == "paused: every probe on scratch\n"
+    agent.wait_for("iovigil_probe_paused", disk="scratch")
+    own = agent.container.run("setpriv", "--reuid=iovigil", "--regid=iovigil", "--clear-groups", "iovigil", *RESUME)
+    assert own.stdout == "resumed: every probe on scratch\n"
+    stranger = agent.container.run(
+        "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "iovigil", *RESUME, check=False
+    )
+    assert (stranger.returncode, stranger.stdout) == (1, "")
+    assert "only root and the agent's own user may ask there: use sudo" in stranger.stderr
+
+
+RESUME = ("resume", "--socket", "/run/iovigil/control.sock")
+
+
+def test_a_textfile_and_a_secret_by_systemd_work_in_the_sandbox(agent: InstalledAgent) -> None:
+    agent.container.run("install", "-d", "-o", "root", "-g", "iovigil", "-m", "0775", "/srv/prom")
+    agent.container.write("/etc/iovigil/otlp.headers", "Authorization: Bearer right\n", 0o600)
+    agent.drop_in("outputs", "[Service]\nReadWritePaths=/srv/prom\nLoadCredential=otlp:/etc/iovigil/otlp.headers\n")
+    agent.container.write("/srv/receiver.py", RECEIVER)
+    secret = "headers_file: /run/credentials/iovigil.service/otlp"
+    otlp = f"{{endpoint: http://127.0.0.1:4318/v1/metrics, every: 1s, timeout: 1s, {secret}}}"
+    outputs = f"textfile: {{directory: /srv/prom, every: 1s}}, otlp: {otlp}"
+    agent.configure(f"agent: {{{outputs}}}\n" + CONFIG)
+    agent.systemctl("stop", "receiver", check=False)
+    agent.container.run("systemd-run", "--unit=receiver", "--service-type=exec", "python3", "/srv/receiver.py")
+    agent.start()
+    agent.wait_for("iovigil_textfile_writes_total")
+    agent.wait_for("iovigil_textfile_last_write_successful")
+    assert agent.container.run("stat", "--format=%U %a", "/srv/prom/iovigil.prom").stdout.split() == ["iovigil", "644"]
+    agent.wait_for("iovigil_otlp_pushes_total")
+    agent.wait_for("iovigil_otlp_last_push_successful")
+    assert agent.container.run("cat", "/srv/received").stdout == "Bearer right"
+    agent.systemctl("stop", UNIT)
+    assert agent.container.run("ls", "/srv/prom").stdout == ""
+    agent.systemctl("stop", "receiver", check=False)
+
+
+RECEIVER = textwrap.dedent("""\
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            open("/srv/received", "w").write(self.headers["Authorization"])
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    HTTPServer(("127.0.0.1", 4318), Handler).serve_forever()
+    """)
+
+
 def test_agent_and_children_have_no_privilege(agent: InstalledAgent) -> None:
     uid = agent.container.run("id", "--user", "iovigil").stdout.strip()
     agent.start()

@@ -20,6 +20,7 @@ from web_agent import WebAgent, make_ca, make_certificate, web_agent
 GIB = 1 << 30
 DRIPPING = 200
 MALFORMED = 10_000
+POSTED = ("/-/reload", "/api/v1/pause", "/api/v1/resume", "/api/v1/run")
 SCRAPE_LIMIT_S = 0.5  # with room for a machine that does other things: it is 10 ms
 
 
@@ -136,7 +137,7 @@ def test_a_client_that_drips_is_told_and_cut_off(agent: WebAgent) -> None:
 
 def test_a_body_of_a_gigabyte_is_refused_before_it_comes(agent: WebAgent) -> None:
     before = resident_bytes(agent)
-    for path, method in (("/-/reload", "POST"), ("/metrics", "GET"), ("/nothing", "PUT")):
+    for path, method in (*((path, "POST") for path in POSTED), ("/metrics", "GET"), ("/nothing", "PUT")):
         started_s = time.monotonic()
         with connect(agent) as client:
             client.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {GIB}\r\n\r\n".encode())
@@ -145,13 +146,14 @@ def test_a_body_of_a_gigabyte_is_refused_before_it_comes(agent: WebAgent) -> Non
     assert resident_bytes(agent) - before < 16 << 20
 
 
+@pytest.mark.parametrize("path", POSTED)
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_gigabyte_that_comes_all_the_same_is_not_kept(agent: WebAgent, is_chunked: bool) -> None:
+def test_a_gigabyte_that_comes_all_the_same_is_not_kept(agent: WebAgent, is_chunked: bool, path: str) -> None:
     before, sent, started_s = resident_bytes(agent), 0, time.monotonic()
     piece = b"x" * (1 << 20)
     with connect(agent) as client:
         length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {GIB}"
-        client.sendall(f"POST /-/reload HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
         with contextlib.suppress(OSError):
             while sent < GIB:
                 client.sendall(b"100000\r\n" + piece + b"\r\n" if is_chunked else piece)

@@ -6,6 +6,7 @@ Nothing is emulated faster than software can: a program takes some 20 times as l
 import lzma
 import os
 import platform
+import shlex
 import shutil
 import stat
 import subprocess
@@ -24,7 +25,7 @@ SUITE: Final = "trixie"
 """Whose kernel: in that of Debian 12 scsi_debug can inject less."""
 MODULES: Final = (
     "virtio_pci", "9pnet_virtio", "9p", "overlay", "sd_mod", "sg", "scsi_debug",
-    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey", "ahci",
+    "virtio_blk", "ext4", "dm_mod", "dm_log_writes", "dm_flakey", "dm_delay", "ahci",
 )  # fmt: skip
 MAKING_DEADLINE_S: Final = 150.0
 START_S: Final = 60.0
@@ -47,7 +48,7 @@ START: Final = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs t /run; mount -t debugfs d /sys/kernel/debug
 cd /run
-PYTHONPATH={packages} timeout {deadline_s:.0f} {python} {program} >/mnt/share/output 2>/mnt/share/errors
+PYTHONPATH={packages} timeout {deadline_s:.0f} {python} {program} {arguments} >/mnt/share/output 2>/mnt/share/errors
 echo $? >/mnt/share/status
 dmesg | tail -n 40 >/mnt/share/dmesg
 sync; echo o >/proc/sysrq-trigger; sleep 60
@@ -83,22 +84,29 @@ class VirtualMachine:
         disks: Sequence[Path] = (),
         devices: Sequence[str] = (),
         *,
+        arguments: Sequence[str] = (),
         start: str = "",
+        kernel_parameters: str = "",
     ) -> Ended:
-        """Boot, run a Python program as root, power off.
+        """Boot, run a Python program as root with these arguments, power off.
 
         `share` is empty, and its /mnt/share; the files `disks` are its /dev/vda, /dev/vdb and so on; `devices` are
-        more arguments for qemu; `start` is another script to be the machine's init, which leaves the same files.
+        more arguments for qemu; `kernel_parameters` come after those that every machine has; `start` is another script
+        to be the machine's init, which leaves the same files.
         """
         start = start or START.format(
-            packages=Path(iovigil.__file__).parent.parent, deadline_s=deadline_s, python=sys.executable, program=program
+            packages=Path(iovigil.__file__).parent.parent,
+            deadline_s=deadline_s,
+            python=sys.executable,
+            program=program,
+            arguments=shlex.join(arguments),
         )
         (share / "start").write_text(start)
         (share / "start").chmod(0o755)
         console = share / "console"
         with console.open("wb") as output:
             subprocess.run(
-                [*self.command(share, disks), *devices],
+                [*self.command(share, disks, kernel_parameters), *devices],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -111,14 +119,14 @@ class VirtualMachine:
         texts = {name: file.read_text(errors="replace") for name, file in files.items()}
         return Ended(int(texts["status"]), texts["output"], texts["errors"], texts["dmesg"])
 
-    def command(self, share: Path, disks: Sequence[Path]) -> list[str]:
+    def command(self, share: Path, disks: Sequence[Path], kernel_parameters: str = "") -> list[str]:
         nine_p = "local,security_model=none,multidevs=remap"
         return [
             "qemu-system-x86_64",
             *("-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"),
             *("-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"),
             *("-kernel", str(self.kernel), "-initrd", str(self.initrd)),
-            *("-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable"),
+            *("-append", f"console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable {kernel_parameters}"),
             *("-virtfs", f"{nine_p},path=/,mount_tag=root,readonly=on"),
             *("-virtfs", f"{nine_p},path={share},mount_tag=share"),
             *(word for disk in disks for word in ("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe")),

@@ -57,6 +57,11 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
+def group_names() -> list[str]:
+    """In the order of their evaluation."""
+    return [group["name"] for group in yaml.safe_load(RULES.read_text())["groups"]]
+
+
 def alerts() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "alert" in rule]
 

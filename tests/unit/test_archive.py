@@ -238,8 +238,28 @@ def test_a_write_that_hangs_and_succeeds_after_all_leaves_each_run_there_once(
 def test_accounts_are_written_at_the_end_and_taken_by_the_next(path: Path) -> None:
     kept = [KeptAccount("data0", "latency", b"...")]
     asyncio.run(Archive(path).close(DEADLINE_S, kept))
-    assert asyncio.run(Archive(path).take_accounts()) == kept
-    assert asyncio.run(Archive(path).take_accounts()) == []
+    assert asyncio.run(Archive(path).accounts()) == kept
+    assert asyncio.run(Archive(path).forget_accounts())
+    assert asyncio.run(Archive(path).accounts()) == []
+
+
+def test_accounts_that_cannot_be_forgotten_are_so_with_the_next_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(Archive(path).close(DEADLINE_S, [KeptAccount("data0", "latency", b"...")]))
+    archive = Archive(path, retry_s=0.0)
+
+    def full(_: object) -> None:
+        raise history.HistoryUnusable("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "forget_accounts", full)
+        assert not asyncio.run(archive.forget_accounts())
+    assert len(history.accounts(path)) == 1
+    assert not archive.is_written
+    asyncio.run(archive.flush())
+    assert history.accounts(path) == []
+    assert archive.is_written
 
 
 def test_an_archive_that_cannot_be_written_at_the_end_says_so(path: Path, warnings: pytest.LogCaptureFixture) -> None:

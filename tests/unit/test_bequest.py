@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,52 @@ def test_where_there_is_no_room_nothing_is_left_and_runs_go_on(
     finish(entry, page)
     left.keep(ledger)
     assert list(place.iterdir()) == []
+
+
+def test_where_there_is_room_again_accounts_are_kept_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    left, ledger, entry = agent(place)
+    finish(entry, page_with(IOS))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bequest, "RETRY_S", 0.0)
+        patch.setattr(bequest, "put", full)
+        for _ in range(3):
+            left.keep(ledger)
+        assert list(place.iterdir()) == []
+        page = left.page(entry, "/srv/data0")
+        entry.begin(page_with(7, page))
+        assert ios(entry) == IOS + 7
+    monkeypatch.setattr(bequest, "RETRY_S", 60.0)
+    left.keep(ledger)
+    _, _, after = agent(Path(shutil.copytree(place, place.parent / "killed in the middle of the run")))
+    assert ios(after) == 0, "its page is nowhere: what was shown of it would be missing"
+    finish(entry, page)
+    left.keep_one(entry, ledger.disks["data0"])
+    entry.begin(page_with(5, left.page(entry, "/srv/data0")))
+    assert ios(entry) == IOS + 7 + 5
+    _, _, after = agent(place)
+    assert (ios(after), after.runs) == (IOS + 7 + 5, 2)
+    assert caplog.text.count("No space left on device") == 1
+    assert caplog.text.count(f"counters are kept in {place} again") == 1
+
+
+def test_a_directory_that_was_removed_is_made_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, ledger, entry = agent(place)
+    shutil.rmtree(place)
+    finish(entry, page_with(IOS))
+    left.keep(ledger)
+    assert not place.exists()
+    monkeypatch.setattr(time, "monotonic", lambda: 1e12)
+    left.keep(ledger)
+    monkeypatch.undo()
+    _, _, after = agent(place)
+    assert ios(after) == IOS
 
 
 def test_a_directory_of_somebody_else_is_not_used(place: Path, caplog: pytest.LogCaptureFixture) -> None:

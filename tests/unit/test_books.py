@@ -6,9 +6,15 @@ from iovigil.agent.ledger import Failure, Ledger, Skip
 
 
 def config(
-    *, disks: str = "ab", runtime: str = "5s", every: str = "30s", probe: str = "latency", file: str = ""
+    *,
+    disks: str = "ab",
+    runtime: str = "5s",
+    every: str = "30s",
+    probe: str = "latency",
+    file: str = "",
+    agent: str = "",
 ) -> Config:
-    lines = ["disks:"]
+    lines = [agent, "disks:"]
     for disk in disks:
         lines += [f"  - name: {disk}", f"    file: {file or '/srv/' + disk}/probe", "    size: 1MiB"]
     lines += ["probes:", f"  {probe}:", f"    every: {every}", f"    job: {{rw: randread, runtime: {runtime}}}"]
@@ -86,7 +92,19 @@ def test_the_differences_are_named() -> None:
     assert books.differences(config(disks="ab"), config(disks="bc", every="1m")) == [
         "disk a removed",
         "disk c added",
-        "probe latency changed",
+        "probe latency changed: every",
+    ]
+    assert books.differences(config(), config(runtime="6s")) == ["probe latency changed: job.runtime"]
+    assert books.differences(config(disks="a"), config(disks="a", file="/mnt")) == ["disk a changed: file"]
+
+
+def test_what_of_the_agent_differs_is_named() -> None:
+    other = "agent: {max_workers: 8, pressure: {}, web: {enable_control: true}, textfile: {directory: /srv/prom}}\n"
+    assert books.differences(config(), config(agent=other)) == [
+        "agent.max_workers changed",
+        "agent.pressure changed",
+        "agent.web.enable_control changed",
+        "agent.textfile changed",
     ]
 
 

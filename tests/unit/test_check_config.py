@@ -102,6 +102,20 @@ def test_it_is_said_who_may_ask_the_agent(tmp_path: Path, capsys: pytest.Capture
     assert "anybody" not in words
 
 
+def test_it_is_said_where_metrics_go_beside_the_scrape(machine: Path) -> None:
+    otlp = "{endpoint: http://collector:4318/v1/metrics, headers_file: /etc/iovigil/otlp.headers}"
+    text = f"agent: {{textfile: {{directory: /srv/prom}}, otlp: {otlp}}}\n{TEXT}"
+    words = " ".join(shown(text, machine).split())
+    assert (
+        "Textfile /srv/prom/iovigil.prom, every 1m Push by OTLP to http://collector:4318/v1/metrics, every 1m" in words
+    )
+    assert "warning: agent.textfile.directory: there is no directory /srv/prom: the agent will not make it" in words
+    assert "warning: agent.otlp.headers_file: /etc/iovigil/otlp.headers cannot be read" in words
+    assert "warning: agent.otlp.endpoint: without TLS its headers can be read on the way" in words
+    (machine / "srv" / "prom").mkdir(parents=True)
+    assert "agent.textfile" not in shown(text, machine)
+
+
 def test_an_absent_disk_is_no_mistake_and_is_said(machine: Path) -> None:
     text = " ".join(shown(TEXT, machine).split())
     assert "warning: disk nvme0 is absent: /dev/disk/by-id/nvme-[bold]X" in text

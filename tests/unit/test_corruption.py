@@ -109,6 +109,14 @@ def test_what_a_page_has_no_room_to_describe_is_dated_all_the_same(corruption: C
     assert kept.last[-1].found_unix == run.entry.last_mismatch_unix
 
 
+def test_a_date_in_the_future_gives_way_when_the_clock_was_set_back(corruption: Corruption) -> None:
+    run = FakeRun(FakePage(), probe())
+    run.entry.last_mismatch_unix = time.time() + 86_400
+    find(run.page, 4096)
+    look(corruption, run)
+    assert run.entry.last_mismatch_unix <= time.time()
+
+
 def test_another_child_of_a_run_has_a_page_of_its_own(corruption: Corruption, kept: Kept) -> None:
     run = FakeRun(FakePage(), probe())
     look(corruption, run)

@@ -178,6 +178,13 @@ def test_a_filesystem_of_no_single_device_is_present_without_a_device(machine: M
     assert found.identity == identity.unknown() | {"path": "/srv/data0/.iovigil"}
 
 
+def test_a_file_on_a_device_that_was_removed_while_it_was_mounted_is_absent(machine: Machine) -> None:
+    machine.mount("/srv/data0", "8:240", "ext4", "/dev/sdp")
+    found = inventory.resolve(file("/srv/data0/.iovigil"), machine.root)
+    assert not found.is_present
+    assert found.reason == "the device of /srv/data0 (8:240) was removed while it was mounted"
+
+
 def test_a_file_below_a_mount_of_fstab_that_is_not_there_is_absent(machine: Machine) -> None:
     machine.file(r"/run/systemd/generator/srv-data\x2d0.mount", "")
     found = inventory.resolve(file("/srv/data-0/probes/.iovigil"), machine.root)

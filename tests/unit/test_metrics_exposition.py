@@ -9,11 +9,13 @@ from fake_page import FakePage, histogram_of, result_of
 from ledgers import READ, WRITE_AND_VERIFY, ledger_of, probe
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from slow_runs import Disk
 
 from iovigil.agent.config import ScrubSettings
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, Skip
 from iovigil.agent.metrics import exposition, reference, render
 from iovigil.agent.metrics.formats import OPENMETRICS_TYPE, TEXT_TYPE
+from iovigil.agent.slowdown.standing import Standing, slowness_of
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Counter, Latency, Mismatch, ScrubFigures
 
@@ -44,6 +46,9 @@ def full_ledger() -> Ledger:
     for entry in entries:
         entry.last = result_of(page, entry.options)
         entry.last_success_unix = 1001.5
+    disk = Disk()
+    disk.live(40 * disk.interval_s)
+    entries[0].slowdown = Standing(operations=(("read", slowness_of(disk.track)),), foreign_busy_ratio=0.25)
     ledger = ledger_of(*entries, probe("away", "latency"))
     ledger.disks["away"].is_present = False
     ledger.textfile.is_on = True

@@ -17,6 +17,7 @@ from iovigil.agent.ledger import DiskEntry, Failure, LastRun, Ledger, ProbeEntry
 from iovigil.agent.metrics import exposition, rendering
 from iovigil.agent.metrics.exposition import Exposition
 from iovigil.agent.metrics.formats import OPENMETRICS, OPENMETRICS_TYPE, TEXT, Format
+from iovigil.agent.slowdown.standing import Standing
 from iovigil.agent.web_account import Refusal
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Latency, PackedPage, StatsPage
@@ -195,6 +196,11 @@ def changed_fields() -> Iterator[tuple[str, object, bool]]:
     yield "pending_bytes", 1, True
     yield "unverified_bytes", 1, True
     yield "stuck", AgingPage(), True
+    yield "hung_since_s", 5.0, True
+    yield "slowdown", Standing(foreign_busy_ratio=0.5), True
+
+
+GO_ON_BY_THEMSELVES = ("live", "stuck", "hung_since_s")
 
 
 @pytest.mark.parametrize(("name", "value", "is_shown"), list(changed_fields()), ids=lambda value: str(value)[:20])
@@ -203,11 +209,14 @@ def test_a_change_of_any_field_of_an_account_is_seen(name: str, value: object, i
     (entry,) = ledger.probes.values()
     before = kept.render(ledger, "")[0], entry.state()
     setattr(entry, name, value)
-    assert entry.state() is None or entry.state() != before[1]
+    assert (entry.state() is None) == (name in GO_ON_BY_THEMSELVES)
+    assert entry.state() != before[1]
     rendered = kept.render(ledger, "")[0]
     assert (rendered != before[0]) == is_shown
-    set_ages(ledger)
-    assert name == "stuck" or rendered == anew(TEXT, ledger)
+    if name in ("stuck", "hung_since_s"):
+        assert kept.render(ledger, "")[0] != rendered, "an age goes on"
+    else:
+        assert rendered == anew(TEXT, ledger)
 
 
 def test_the_fields_tried_are_all_there_are() -> None:
@@ -228,7 +237,7 @@ def test_a_count_in_a_dictionary_is_seen(books: str) -> None:
 
 
 # A state is compared by value. What can change in its place has to be copied for that, or it is never seen.
-UNCHANGEABLE = {str, int, float, bool, type(None), JobOptions, ScrubSettings, PackedPage, Skip, LastRun}
+UNCHANGEABLE = {str, int, float, bool, type(None), JobOptions, ScrubSettings, PackedPage, Skip, LastRun, Standing}
 COPIED = {dict}
 NEVER_COMPARED = {StatsPage}
 MADE_BY_TESTS = {RunResult}
@@ -245,15 +254,21 @@ def test_an_account_holds_nothing_that_changes_unseen(account: type) -> None:
             assert option in known, f"{account.__name__}.{name}: by_value() has to know {option}"
 
 
-def test_the_state_of_a_disk_tells_of_each_field() -> None:
-    disk = DiskEntry(name="a")
-    for name, value in {"target": "file", "is_present": True, "is_stuck": True, "identity": {"model": "M"}}.items():
-        before = disk.state()
-        setattr(disk, name, value)
-        assert disk.state() != before
-    before = disk.state()
-    disk.identity["model"] = "N"
-    assert disk.state() != before
+OTHER = {str: "other", bool: True, int: 7, float: 7.5, dict: {"model": "M"}}
+
+
+@pytest.mark.parametrize("each", dataclasses.fields(DiskEntry), ids=lambda each: each.name)
+def test_a_change_of_any_field_of_a_disk_is_seen(each: dataclasses.Field[object]) -> None:
+    ledger, kept = ledger_of(probe()), Exposition()
+    (disk,) = ledger.disks.values()
+    disk.is_present = False
+    before = kept.render(ledger, "")[0], disk.state()
+    setattr(disk, each.name, OTHER[type(getattr(disk, each.name))])
+    assert disk.state() != before[1]
+    assert kept.render(ledger, "")[0] == anew(TEXT, ledger)
+    if each.name == "identity":
+        disk.identity["model"] = "N"
+        assert b'model="N"' in kept.render(ledger, "")[0]
 
 
 def test_a_page_that_is_written_to_meanwhile_is_looked_at_each_time() -> None:
@@ -310,6 +325,15 @@ def test_a_probe_that_is_prepared_when_its_run_ends_costs_the_scrape_nothing(mon
         broken.setattr("iovigil.agent.metrics.run.fill", lambda *_: 1 / 0)
         rendered = kept.render(ledger, "")[0]
     assert rendered == anew(TEXT, ledger)
+
+
+def test_the_first_scrape_of_a_prometheus_finds_all_of_it_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, kept = new_ledger(), Exposition()
+    kept.begin(ledger)
+    with monkeypatch.context() as broken:
+        broken.setattr("iovigil.agent.metrics.run.fill", lambda *_: 1 / 0)
+        rendered, content_type = kept.render(ledger, FORMATS[OPENMETRICS])
+    assert (rendered, content_type) == (anew(OPENMETRICS, ledger), OPENMETRICS_TYPE)
 
 
 def test_nothing_is_prepared_that_nobody_asks_for() -> None:

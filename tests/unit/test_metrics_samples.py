@@ -8,10 +8,12 @@ import pytest
 from fake_page import FakePage, histogram_of, result_of
 from ledgers import READ, WRITE_AND_VERIFY, ledger_of, probe
 from prometheus_client.parser import text_string_to_metric_families
+from slow_runs import Disk, settled
 
 from iovigil.agent.disks.identity import LABELS
 from iovigil.agent.ledger import DiskEntry, Failure, Ledger, ProbeEntry
 from iovigil.agent.metrics import render
+from iovigil.agent.slowdown.standing import Standing, slowness_of
 from iovigil.engines.options import JobOptions
 from iovigil.engines.stats import Counter, Latency, Mismatch, StatsPage
 
@@ -238,3 +240,31 @@ def test_mismatches_are_counted_by_kind_and_the_last_one_is_dated() -> None:
     mismatches = {s.labels["kind"]: s.value for s in samples.find("verify_mismatches_total")}
     assert mismatches == {"checksum": 1, "header": 0, "misplaced": 0, "stale": 2, "zeroed": 0, "torn": 0}
     assert samples.value("verify_last_mismatch_timestamp_seconds") == 1234.5
+
+
+def test_a_slow_disk_shows_by_how_much_for_how_long_and_against_what() -> None:
+    disk = settled()
+    disk.live(7200.0, 5.0)
+    entry = probe(slowdown=Standing(operations=(("read", slowness_of(disk.track)),), foreign_busy_ratio=0.25))
+    samples = Samples(entry)
+    where = {"disk": "data0", "probe": "latency", "operation": "read"}
+    assert samples.value("slowdown_ratio", **where) == pytest.approx(5.0, rel=0.05)
+    assert samples.value("slowdown_score", **where) == pytest.approx(1.6 / 1.75, rel=0.1)
+    assert samples.value("slowdown_state", **where, state="slow") == 1
+    assert samples.value("baseline_latency_seconds", **where, q="0.5") == pytest.approx(0.004, rel=0.05)
+    assert samples.value("baseline_latency_seconds", **where, q="0.99") == pytest.approx(0.011, rel=0.05)
+    assert samples.value("baseline_bytes_per_second", **where) == pytest.approx(400_000)
+    assert samples.value("baseline_runs", **where) == 288
+    assert samples.value("last_run_foreign_busy_ratio", disk="data0", probe="latency") == 0.25
+
+
+def test_a_disk_that_is_still_being_learnt_has_no_ratio() -> None:
+    disk = Disk()
+    disk.run()
+    samples = Samples(probe(slowdown=Standing(operations=(("read", slowness_of(disk.track)),))))
+    assert samples.value("slowdown_state", state="learning") == 1
+    assert samples.value("baseline_runs") == 1
+    assert samples.value("slowdown_score") == 0
+    assert not samples.find("slowdown_ratio")
+    assert not samples.find("baseline_latency_seconds")
+    assert not samples.find("last_run_foreign_busy_ratio")

@@ -250,3 +250,16 @@ def test_a_mistake_is_named(otlp: str, said: str) -> None:
         config.parse(TEXT.format(otlp=otlp), "f.yml")
     assert said in str(refused.value)
     assert str(refused.value).startswith("f.yml:2: ")
+
+
+def test_prometheus_makes_the_same_names_of_them_again() -> None:
+    """Its rule: a unit becomes a word of the name unless it is one, a sum ends in total, a gauge of unit 1 in ratio."""
+    from iovigil.agent.metrics.exposition import FAMILIES
+    from iovigil.agent.outputs.otlp_model import UNITS
+
+    for family in (family for families in FAMILIES.values() for family in families):
+        words, unit = family.name.split("_"), family.exposed_unit
+        assert unit in ("", *UNITS), family.name
+        assert not unit or unit in words, family.name
+        assert (family.kind == "counter") == (words[-1] == "total"), family.name
+        assert (UNITS.get(unit) == "1") == (words[-1] == "ratio"), family.name

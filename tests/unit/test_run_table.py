@@ -163,11 +163,12 @@ def test_the_first_agents_history_is_read_and_brought_up_to_date_with_all_that_i
 def test_accounts_are_there_until_they_are_taken_or_anything_is_written(path: Path) -> None:
     kept = [KeptAccount("data0", "latency", b"1"), KeptAccount("data1", "latency", b"2")]
     history.write(path, [], [], accounts=kept)
-    assert history.take_accounts(path) == kept
-    assert history.take_accounts(path) == []
+    assert history.accounts(path) == kept == history.accounts(path)
+    history.forget_accounts(path)
+    assert history.accounts(path) == []
     history.write(path, [], [], accounts=kept)
     write(path, [record(1)])
-    assert history.take_accounts(path) == [], "an agent that could not take them must not leave them to the next"
+    assert history.accounts(path) == [], "an agent that could not take them must not leave them to the next"
 
 
 def test_a_locked_history_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +176,7 @@ def test_a_locked_history_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -
     write(path, [record(1)])
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        for use in (lambda: history.take_accounts(path), lambda: history.write(path, [], [last()])):
+        for use in (lambda: history.accounts(path), lambda: history.write(path, [], [last()])):
             with pytest.raises(HistoryUnusable, match="locked"):
                 use()
     assert History(path).run(1) is not None
@@ -186,11 +187,11 @@ def test_a_history_that_is_read_only_is_told_and_still_shown(path: Path, monkeyp
     history.write(path, [], [], accounts=[KeptAccount("data0", "latency", b"1")])
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)  # as access(2) answers of a filesystem that is read-only
-        for use in (lambda: history.take_accounts(path), lambda: history.write(path, [], [last()])):
+        for use in (lambda: history.accounts(path), lambda: history.write(path, [], [last()])):
             with pytest.raises(HistoryUnusable, match="make it writable for the agent's user"):
                 use()
         assert len(History(path).latest()) == 1
-    assert len(history.take_accounts(path)) == 1
+    assert len(history.accounts(path)) == 1
 
 
 WRITER = """

@@ -49,7 +49,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def textfile(directory: Path, ledger: Ledger, deadline_s: float = 5.0) -> Textfile:
-    return Textfile(TextfileSettings(directory=str(directory)), lambda: ledger, deadline_s)
+    return Textfile(TextfileSettings(directory=str(directory)), lambda: ledger, deadline_s=deadline_s)
 
 
 def series(text: str) -> dict[str, float]:

@@ -5,8 +5,9 @@ import time
 import pytest
 from ledgers import ledger_of, probe
 
+from iovigil.agent import metrics
 from iovigil.agent.ledger import Ledger
-from iovigil.agent.web.renderings import AHEAD_S, OLDEST_S, SHARE, Rendering, Renderings
+from iovigil.agent.web.answers import AHEAD_S, OLDEST_S, SHARE, Answers
 
 OPENMETRICS = "application/openmetrics-text"
 
@@ -20,20 +21,19 @@ class Clock:
         self.rendered = 0
         monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
 
-    def render(self, ledger: Ledger, accept: str) -> Rendering:
-        rendering = Rendering(ledger, accept)
+    def render(self, ledger: Ledger, accept: str) -> tuple[bytes, str]:
         self.now_s += self.cost_s
         self.rendered += 1
-        return rendering
+        return metrics.render(ledger, accept)
 
-    def renderings(self) -> Renderings:
+    def answers(self) -> Answers:
         ledger = ledger_of(probe())
-        return Renderings(lambda: ledger, self.render)
+        return Answers(lambda: ledger, self.render)
 
 
 def test_each_of_a_few_scrapes_is_of_its_own_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, cost_s=0.02)
-    served = clock.renderings()
+    served = clock.answers()
     for number in range(20):
         served.of("", is_compressed=False)
         assert clock.rendered == number + 1
@@ -42,7 +42,7 @@ def test_each_of_a_few_scrapes_is_of_its_own_moment(monkeypatch: pytest.MonkeyPa
 
 def test_a_crowd_costs_a_share_of_the_time_and_sees_nothing_old(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, cost_s=0.02)
-    served, began_s = clock.renderings(), clock.now_s
+    served, began_s = clock.answers(), clock.now_s
     made_s, oldest_s = began_s, 0.0
     while clock.now_s < began_s + 60:
         before = clock.rendered
@@ -57,7 +57,7 @@ def test_a_crowd_costs_a_share_of_the_time_and_sees_nothing_old(monkeypatch: pyt
 
 def test_what_takes_long_to_render_is_still_not_older_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, cost_s=1.0)
-    served = clock.renderings()
+    served = clock.answers()
     served.of("", is_compressed=False)
     clock.now_s += OLDEST_S - 1.1
     for step in range(10):
@@ -68,7 +68,7 @@ def test_what_takes_long_to_render_is_still_not_older_than_that(monkeypatch: pyt
 
 def test_formats_are_not_mixed_up_and_a_body_is_compressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, cost_s=2 * AHEAD_S)
-    served = clock.renderings()
+    served = clock.answers()
     text, text_type = served.of("", is_compressed=False)
     opened, opened_type = served.of(OPENMETRICS, is_compressed=False)
     assert clock.rendered == 2

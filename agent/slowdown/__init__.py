@@ -1,0 +1,1 @@
+"""Each disk against its own past: what a probe usually costs on it, and for how long it has cost more."""
