@@ -58,7 +58,7 @@ def board(
         )
         .variables([builders.DatasourceVariable("datasource").label("Data source").type("prometheus"), *choices])
     )
-    for mark in (reloads(), given_up()):
+    for mark in (reloads(), quarantines()):
         begun.annotation(mark)
     for fill in rows:
         fill(begun)
@@ -117,13 +117,13 @@ def reloads() -> builders.AnnotationQuery:
     ).use_value_for_time(True)
 
 
-def given_up() -> builders.AnnotationQuery:
-    """A mark for as long as the agent leaves a disk alone that does not answer."""
+def quarantines() -> builders.AnnotationQuery:
+    """A mark for as long as the agent leaves a disk alone that did not answer."""
     return mark(
         "Quarantines",
-        f"iovigil_disk_stuck{{{AGENTS}}} == 1",
+        f"iovigil_disk_quarantined{{{AGENTS}}} == 1",
         color="red",
-        title="disk does not answer, and is left alone",
+        title="disk does not answer, and is left alone but for trials",
         text="{{instance}} {{disk}}",
     )
 

@@ -35,7 +35,7 @@ def build() -> dashboard.Dashboard:
         "disk",
         "Everything that is known of one disk.",
         [jobs(), instances(), only_one(disks()), probes()],
-        [now, distributions, percentiles, baseline, faults, scrub, open_loop, runs],
+        [now, distributions, percentiles, baseline, faults, quarantine, scrub, open_loop, runs],
     )
 
 
@@ -51,10 +51,10 @@ def now(begun: Dashboard) -> None:
         (
             Text(
                 title="Stuck",
-                description="1 while a worker hangs on the disk that outlived SIGKILL.",
+                description="1 while it does not answer, or did not and is tried now and then only.",
                 alerts=["DiskStuckIO"],
             ),
-            f"sum(iovigil_disk_stuck{{{DISKS}}})",
+            f"sum(clamp_max(iovigil_disk_stuck{{{DISKS}}} + iovigil_disk_quarantined{{{DISKS}}}, 1))",
             "short",
             0,
         ),
@@ -288,6 +288,45 @@ def faults(begun: Dashboard) -> None:
             Text(title="Verified per second", description="Bytes read back and checked."),
             "Bps",
             query(f"rate(iovigil_verified_bytes_total{{{PROBES}}}[$__rate_interval])", PROBE),
+        )
+    )
+
+
+def quarantine(begun: Dashboard) -> None:
+    begun.with_row(Row("Quarantine"))
+    begun.with_panel(
+        states(
+            Text(
+                title="Quarantine",
+                description="Whether it is left alone, but for a trial now and then, as an I/O did not come back.",
+                alerts=["DiskStuckIO"],
+            ),
+            f"iovigil_disk_quarantined{{{DISKS}}}",
+            "{{instance}}",
+            {"0": ("answers", "green"), "1": ("in quarantine", "red")},
+            width=HALF_WIDTH,
+        )
+    )
+    begun.with_panel(
+        lines(
+            Text(
+                title="Time to the next trial",
+                description="0 without a quarantine, and while a child that does not end holds the disk.",
+                alerts=["DiskStuckIO"],
+            ),
+            "s",
+            query(
+                f"clamp_min(iovigil_disk_quarantine_end_timestamp_seconds{{{DISKS}}} - time(), 0)",
+                "{{instance}}",
+            ),
+            width=HALF_WIDTH // 2,
+        )
+    )
+    begun.with_panel(
+        bars(
+            Text(title="Quarantines begun", description="Trials that hang are part of one.", alerts=["DiskStuckIO"]),
+            query(f"increase(iovigil_disk_quarantines_total{{{DISKS}}}[$__rate_interval])", "{{instance}}"),
+            width=HALF_WIDTH // 2,
         )
     )
 

@@ -61,10 +61,10 @@ def now(begun: Dashboard) -> None:
         (
             Text(
                 title="Disks stuck",
-                description="Disks on which a worker outlived SIGKILL: it waits in the kernel for an I/O.",
+                description="Disks that do not answer, or did not and are tried now and then only.",
                 alerts=["DiskStuckIO"],
             ),
-            f"sum(iovigil_disk_stuck{{{AGENTS}}})",
+            f"sum(clamp_max(iovigil_disk_stuck{{{AGENTS}}} + iovigil_disk_quarantined{{{AGENTS}}}, 1))",
             0,
         ),
         (

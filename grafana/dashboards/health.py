@@ -13,7 +13,7 @@ def build() -> dashboard.Dashboard:
         "agent",
         "Whether the agents themselves are well, and what holds their probes back.",
         [jobs(), instances()],
-        [now, schedule, held_back, children, configuration, web],
+        [now, schedule, held_back, children, configuration, web, outputs],
     )
 
 
@@ -292,5 +292,50 @@ def web(begun: Dashboard) -> None:
             f"iovigil_web_config_last_reload_successful{{{AGENTS}}}",
             AGENT,
             {"0": ("wrong", "red"), "1": ("right", "green")},
+        )
+    )
+
+
+def outputs(begun: Dashboard) -> None:
+    begun.with_row(Row("Ways out beside the scrape, where there are any"))
+    ways = (
+        ("textfile", "iovigil_textfile_writes_total", "iovigil_textfile_write_failures_total"),
+        ("OTLP", "iovigil_otlp_pushes_total", "iovigil_otlp_push_failures_total"),
+    )
+    begun.with_panel(
+        bars(
+            Text(title="Writes and pushes", description="Of textfiles and by OTLP, those that failed included."),
+            *(
+                query(f"increase({attempts}{{{AGENTS}}}[$__rate_interval])", f"{AGENT} {way}")
+                for way, attempts, _ in ways
+            ),
+            width=THIRD_WIDTH,
+        )
+    )
+    begun.with_panel(
+        bars(
+            Text(title="Failed writes and pushes", description="Those that came to nothing, or not to all."),
+            *(
+                query(f"increase({failures}{{{AGENTS}}}[$__rate_interval])", f"{AGENT} {way}")
+                for way, _, failures in ways
+            ),
+            width=THIRD_WIDTH,
+        )
+    )
+    begun.with_panel(
+        lines(
+            Text(
+                title="Age of what was put out",
+                description="Time since the last write or push that succeeded. Both are made every minute by default.",
+            ),
+            "s",
+            *(
+                query(f"time() - {last}{{{AGENTS}}}", f"{AGENT} {way}")
+                for way, last in (
+                    ("textfile", "iovigil_textfile_last_write_success_timestamp_seconds"),
+                    ("OTLP", "iovigil_otlp_last_push_success_timestamp_seconds"),
+                )
+            ),
+            width=THIRD_WIDTH,
         )
     )

@@ -54,10 +54,10 @@ def now(begun: Dashboard) -> None:
         (
             Text(
                 title="Disks stuck",
-                description="Disks on which a worker outlived SIGKILL: it waits in the kernel for an I/O.",
+                description="Disks that do not answer, or did not and are tried now and then only.",
                 alerts=["DiskStuckIO"],
             ),
-            f"sum(iovigil_disk_stuck{{{DISKS}}})",
+            f"sum(clamp_max(iovigil_disk_stuck{{{DISKS}}} + iovigil_disk_quarantined{{{DISKS}}}, 1))",
             0,
         ),
         (
@@ -243,6 +243,18 @@ def faults(begun: Dashboard) -> None:
 
 def runs(begun: Dashboard) -> None:
     begun.with_row(Row("Runs"))
+    begun.with_panel(
+        states(
+            Text(
+                title="Quarantine",
+                description="Which disks are left alone, but for a trial now and then, as an I/O did not come back.",
+                alerts=["DiskStuckIO"],
+            ),
+            f"iovigil_disk_quarantined{{{DISKS}}}",
+            DISK,
+            {"0": ("answers", "green"), "1": ("in quarantine", "red")},
+        )
+    )
     begun.with_panel(
         states(
             Text(

@@ -66,10 +66,17 @@ class Receiver:
 def receiver() -> Iterator[tuple[Receiver, str]]:
     """A webhook: where it is, and what it took."""
     taken = Receiver()
+    with taking_all(lambda body: taken.take(json.loads(body))) as url:
+        yield taken, url
+
+
+@contextlib.contextmanager
+def taking_all(take: Callable[[bytes], None] = lambda _: None) -> Iterator[str]:
+    """The address of a server that takes whatever is posted to it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the name that http.server calls
-            taken.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            take(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
 
@@ -80,7 +87,7 @@ def receiver() -> Iterator[tuple[Receiver, str]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield taken, f"http://127.0.0.1:{server.server_address[1]}/"
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
     finally:
         server.shutdown()
         server.server_close()

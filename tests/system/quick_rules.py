@@ -9,8 +9,8 @@ import yaml
 
 INTERVAL = "1s"
 
-FOR = {"5m": "2s", "10m": "3s", "1h": "3s", "2h": "4s", "6h": "5s", "24h": "3s"}
-"""What a condition has to last, and how long its alert stays."""
+FOR = {"5m": "2s", "10m": "3s", "1h": "3s", "2h": "4s", "6h": "5s", "24h": "3s", "1d": "5m"}
+"""What a condition has to last, and how long its alert stays; `1d` is of what nobody has to do anything about today."""
 
 WINDOWS = {
     "[1h]": "[10s]",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import monitoring
 import pytest
 import quick_rules
+from alerting import taking_all
 from processes import NotReady, wait_until
 from scraping import DATA_DEADLINE_S, JOB, Stack, scraped_agent
 
@@ -14,9 +15,12 @@ from iovigil.agent.metrics import slowdown
 
 pytestmark = [pytest.mark.requires_prometheus, pytest.mark.requires_promtool]
 
+# The first lines continue the mapping `agent:`.
 # Five disks, so that four are peers; one of them elsewhere, as those on one filesystem wait for each other. Rates, so
 # that a run is seen moving.
 DISKS_AND_PROBES = """\
+  textfile: {{directory: {directory}, every: 1s}}
+  otlp: {{endpoint: "{otlp}v1/metrics", every: 1s, timeout: 1s}}
 disks:
   - {{name: read, file: {elsewhere}/read, size: 8MiB}}
   - {{name: verify, file: {directory}/verify, size: 8MiB}}
@@ -54,9 +58,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     rules = quick_rules.write(directory / "rules.yml")
     with (
         tempfile.TemporaryDirectory(prefix="iovigil-test-", dir="/dev/shm") as elsewhere,
+        taking_all() as otlp,
         scraped_agent(
             directory,
-            DISKS_AND_PROBES.format(directory=directory, elsewhere=elsewhere),
+            DISKS_AND_PROBES.format(directory=directory, elsewhere=elsewhere, otlp=otlp),
             rules=rules,
             probes_with_past=PROBES,
         ) as running,

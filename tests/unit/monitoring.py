@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Selector:
         return {label for label, _, _ in self.matchers}
 
 
+@cache
 def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
@@ -77,6 +79,7 @@ def dashboard_of(uid: str) -> Path:
     return found
 
 
+@cache
 def board(dashboard: Path) -> dict[str, Any]:
     return dict(json.loads(dashboard.read_text()))
 
@@ -167,12 +170,14 @@ def metrics_used() -> set[str]:
     return named - recorded() - PROMETHEUS_OWN.keys()
 
 
+@cache
 def known() -> dict[str, set[str]]:
     """Labels of every series that a query may name: the agent's, the recorded ones, and Prometheus's own."""
     made = {name: set(LEVELS[name.partition(":")[0]]) for name in recorded()}
     return {**exported(), **made, **{name: set(labels) for name, labels in PROMETHEUS_OWN.items()}}
 
 
+@cache
 def exported() -> dict[str, set[str]]:
     """Labels of every series that the agent declares, with those that Prometheus adds."""
     series: dict[str, set[str]] = {}
