@@ -300,7 +300,10 @@ def watch(
         stack.callback(watchdog.close)
         agent = stack.enter_context(
             running_agent(
-                directory, configuration(benches, healthy, pace), through=watchdog.through, start_s=pace.start_s
+                directory,
+                configuration(benches, healthy, pace),
+                through=(*watchdog.through, f"RUNTIME_DIRECTORY={directory}"),
+                start_s=pace.start_s,
             )
         )
         wait_until(lambda: is_ready(agent), "the agent is ready", pace.start_s)

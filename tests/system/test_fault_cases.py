@@ -16,8 +16,8 @@ from fault_watch import WATCHDOG_S, Report
 pytestmark = [pytest.mark.requires_fuse, pytest.mark.requires_loop, pytest.mark.slow]
 
 SCRAPE_S = 0.1
-LATE_S = 1.0
-"""After its planned time, at most, a run begins."""
+LATE_S: dict[Place, float] = {"here": 1.0, "machine": 10.0}
+"""After its planned time, at most, a run begins; there, before the next one is due."""
 
 MARKS = {"io_uring": [pytest.mark.requires_io_uring]}
 
@@ -89,7 +89,7 @@ def test_the_disk_beside_them_keeps_its_schedule(tried: fault_report.Tried, plac
     beside = report_of(tried, place).beside
     assert (beside.skipped, beside.failed) == (0, 0)
     assert beside.runs >= beside.planned - 1
-    assert max(beside.starts_late_s) < LATE_S
+    assert max(beside.starts_late_s) < LATE_S[place]
 
 
 @pytest.mark.parametrize("place", ["here", "machine"])
