@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scrubbing import order_of, state_file, states
 
 from iovigil.engines.job import Job
 from iovigil.engines.options import JobOptions
@@ -79,8 +80,8 @@ def opened(device: str, direct: int = 1) -> Iterator[int]:
         os.close(fd)
 
 
-def run_until_gone(disk: Disk, **changes: Any) -> StatsPage:
-    """A job that would go on for a minute, on a disk that vanishes under it."""
+def run_until_gone(disk: Disk, scrub: dict[str, Any] | None = None, ios: int = 1, **changes: Any) -> StatsPage:
+    """A job that would go on for a minute, on a disk that vanishes under it after so many I/Os."""
     options = {
         "bs": (4096,) * 3,
         "size": SIZE,
@@ -95,11 +96,11 @@ def run_until_gone(disk: Disk, **changes: Any) -> StatsPage:
     with opened(disk.device, int(options["direct"])) as fd:
         # Set up where it runs: a ring has one thread.
         thread = threading.Thread(
-            target=lambda: Job(JobOptions(**options).native(), page, [(fd, SIZE)]).run(), daemon=True
+            target=lambda: Job(JobOptions(**options).native(), page, [(fd, SIZE)], scrub=scrub).run(), daemon=True
         )
         thread.start()
         end_s = time.monotonic() + DEADLINE_S
-        while not any(page.counter(Counter.IOS, ddir) for ddir in (READ, WRITE)):
+        while page.counter(Counter.IOS, READ) < ios and page.counter(Counter.IOS, WRITE) < ios:
             assert time.monotonic() < end_s, "no I/O was done"
             time.sleep(0.01)
         disk.vanish()
@@ -141,3 +142,15 @@ def test_a_job_that_goes_on_after_errors_ends_all_the_same(disk: Disk) -> None:
     page = run_until_gone(disk, rw="randread", ioengine="psync", continue_on_error="all")
     assert page.error == errno.ENODEV
     assert page.total_errors == 1
+
+
+def test_a_scrub_does_not_take_the_blocks_of_a_device_that_is_gone_for_bad_ones(disk: Disk) -> None:
+    with state_file() as state_fd:
+        order = order_of(state_fd, cycles=100_000, window_bytes=MIB)
+        page = run_until_gone(disk, order, ios=1000, rw="rw", bs=(65536,) * 3, ioengine="io_uring", time_based=False)
+        assert page.error == errno.ENODEV
+        assert "removed while it was open" in page.text
+        state = states(state_fd)
+    assert state["cycle"] > 1
+    assert state["exception_count"] == 0
+    assert [page.mismatch(kind) for kind in Mismatch] == [0] * len(Mismatch)
