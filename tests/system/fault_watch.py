@@ -89,6 +89,8 @@ class Beside:
     scrapes_s: list[float] = field(default_factory=list)
     watchdog_gaps_s: list[float] = field(default_factory=list)
     """Between two signs of life of the main loop to systemd."""
+    cpu_wait: float = 0.0
+    """Share of the time in which something on this machine waited for a CPU: then milliseconds tell nothing."""
 
     def show(self) -> str:
         return (
@@ -267,6 +269,15 @@ class Neighbour:
             since, ("runs_total", "runs_skipped_total", "run_failures_total")
         )
         beside.planned = int((time.monotonic() - self._begun_s) // self._every_s)
+
+
+def waited_s() -> float:
+    """For how long so far something has waited for a CPU; 0 where the kernel does not tell."""
+    try:
+        some, *_ = Path("/proc/pressure/cpu").read_text().splitlines()
+    except (OSError, ValueError):
+        return 0.0
+    return int(some.rpartition("total=")[2]) / 1e6
 
 
 @dataclass
