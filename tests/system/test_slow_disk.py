@@ -78,8 +78,6 @@ def test_a_busy_disk_is_told_to_be_busy_and_not_slow(tmp_path: Path, device: Pat
             assert agent.value("slowdown_state", state="slow") == 0
         assert agent.value("slowdown_ratio") < 1.5
         assert agent.value("slowdown_score") == 0.0
-        slowed = agent.value("last_run_latency_seconds", q="0.5") / agent.value("baseline_latency_seconds", q="0.5")
-        print(f"median latency beside fio: {slowed:.1f} times the usual")
 
 
 @contextlib.contextmanager
