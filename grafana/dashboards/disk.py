@@ -35,7 +35,7 @@ def build() -> dashboard.Dashboard:
         "disk",
         "Everything that is known of one disk.",
         [jobs(), instances(), only_one(disks()), probes()],
-        [now, distributions, percentiles, baseline, faults, quarantine, scrub, open_loop, runs],
+        [now, distributions, percentiles, judged, baseline, faults, quarantine, scrub, open_loop, runs],
     )
 
 
@@ -221,6 +221,73 @@ def baseline(begun: Dashboard) -> None:
                 query(f"probe_model:iovigil_slowdown_vs_peers:ratio1h{{{PROBES}}}", OPERATION),
             ),
             SLOW,
+        )
+    )
+
+
+def judged(begun: Dashboard) -> None:
+    begun.with_row(Row("By the agent's own score"))
+    begun.with_panel(
+        latencies(
+            Text(
+                title="Median latency of the last run, and what the agent learnt",
+                description="What is usual at the foreign load of the last run; it is learnt from the first runs on.",
+                alerts=["DiskSlow"],
+            ),
+            query(f'iovigil_last_run_latency_seconds{{{PROBES}, q="0.5"}}', f"{OPERATION} now"),
+            query(f'iovigil_baseline_latency_seconds{{{PROBES}, q="0.5"}}', f"{OPERATION} usual"),
+            width=HALF_WIDTH,
+        )
+    )
+    begun.with_panel(
+        lines(
+            Text(
+                title="Times as slow as usual, by the agent",
+                description="The last hour over, at the same foreign load. Nothing is said before thirty runs.",
+                alerts=["DiskSlow", "DiskVerySlow"],
+            ),
+            "none",
+            query(f"iovigil_slowdown_ratio{{{PROBES}}}", OPERATION),
+        )
+    )
+    begun.with_panel(
+        limit(
+            lines(
+                Text(
+                    title="Score of slowness",
+                    description="For how long and how much it has been slow: an alert at 1. Good hours take it back.",
+                    alerts=["DiskSlow", "DiskVerySlow"],
+                ),
+                "none",
+                query(f"iovigil_slowdown_score{{{PROBES}}}", OPERATION),
+                width=THIRD_WIDTH,
+            ),
+            1,
+        )
+    )
+    begun.with_panel(
+        lines(
+            Text(
+                title="Foreign load",
+                description="Share of the last run, at most, in which the disk had I/O that was not ours.",
+                alerts=["DiskNotJudged"],
+            ),
+            "percentunit",
+            query(f"iovigil_last_run_foreign_busy_ratio{{{PROBES}}}", PROBE),
+            width=THIRD_WIDTH,
+        )
+    )
+    begun.with_panel(
+        states(
+            Text(
+                title="What can be said of the last run",
+                description="`busy` is too much foreign load, `few` too few I/Os, `node` most disks slow at once.",
+                alerts=["DiskNotJudged"],
+            ),
+            f"iovigil_slowdown_state{{{PROBES}}}",
+            f"{OPERATION} {{{{state}}}}",
+            {"1": ("so", "blue")},
+            width=THIRD_WIDTH,
         )
     )
 

@@ -143,6 +143,36 @@ def slowness(begun: Dashboard) -> None:
         )
     )
     begun.with_panel(
+        rows(
+            Text(
+                title="Slow for long, or by a lot",
+                description="The agents' own score, foreign load taken into account: at 1 it is an alert.",
+                alerts=["DiskSlow", "DiskVerySlow"],
+            ),
+            [
+                INSTANCE,
+                DISK,
+                Column(name="probe"),
+                Column(name="operation"),
+                Column(name="score", query="A", unit="none", limits=[(0.5, "orange"), (1, "red")]),
+            ],
+            f"topk({MOST_ROWS}, iovigil_slowdown_score{{{AGENTS}}})",
+            sort_by="score",
+            width=HALF_WIDTH,
+        )
+    )
+    begun.with_panel(
+        lines(
+            Text(
+                title="What can be said of disks",
+                description="Probes on disks by what their last run says; `busy` and `few` cannot be judged.",
+                alerts=["DiskNotJudged"],
+            ),
+            "none",
+            query(f"count by (state) (iovigil_slowdown_state{{{AGENTS}}})", "{{state}}"),
+        )
+    )
+    begun.with_panel(
         limit(
             lines(
                 Text(
@@ -151,7 +181,8 @@ def slowness(begun: Dashboard) -> None:
                     alerts=["NodeStorageSlowdown"],
                 ),
                 "percentunit",
-                query(f"instance:iovigil_slow_disks:ratio1h{{{AGENTS}}}", AGENT),
+                query(f"instance:iovigil_slow_disks:ratio1h{{{AGENTS}}}", f"{AGENT} by the week before"),
+                query(f"iovigil_slow_disks_ratio{{{AGENTS}}}", f"{AGENT} by the agent's score"),
             ),
             0.5,
         )

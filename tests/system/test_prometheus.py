@@ -1,72 +1,93 @@
 """A real Prometheus scrapes a running agent; rules and dashboards ask it for what they show."""
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import monitoring
 import pytest
 import quick_rules
 from alerting import taking_all
+from loop import MIB, attached, command, mounted
 from processes import NotReady, wait_until
 from scraping import DATA_DEADLINE_S, JOB, Stack, scraped_agent
 
 from iovigil.agent.metrics import slowdown
 
-pytestmark = [pytest.mark.requires_prometheus, pytest.mark.requires_promtool]
+pytestmark = [
+    pytest.mark.requires_prometheus,
+    pytest.mark.requires_promtool,
+    pytest.mark.requires_loop,
+    pytest.mark.requires_mkfs,
+]
 
-# The first lines continue the mapping `agent:`.
-# Five disks, so that four are peers; one of them elsewhere, as those on one filesystem wait for each other. Rates, so
-# that a run is seen moving.
+NAMES = ("read", "verify", "scrubbed", "peer", "quick")
+
+# Each disk is a device of its own, which nobody else keeps busy; four of them are peers. Rates, so that a run is seen
+# moving. The agent learns what is usual from thirty runs, of which `often` has enough soon. The first lines go on with
+# the mapping `agent:`.
 DISKS_AND_PROBES = """\
+  max_workers: 5
   textfile: {{directory: {directory}, every: 1s}}
   otlp: {{endpoint: "{otlp}v1/metrics", every: 1s, timeout: 1s}}
 disks:
-  - {{name: read, file: {elsewhere}/read, size: 8MiB}}
-  - {{name: verify, file: {directory}/verify, size: 8MiB}}
-  - {{name: scrubbed, file: {directory}/scrubbed, size: 8MiB}}
-  - {{name: peer, file: {directory}/peer, size: 8MiB}}
-  - {{name: other, file: {directory}/other, size: 8MiB}}
+  - {{name: read, file: {read}/probe, size: 8MiB}}
+  - {{name: verify, file: {verify}/probe, size: 8MiB}}
+  - {{name: scrubbed, file: {scrubbed}/probe, size: 8MiB}}
+  - {{name: peer, file: {peer}/probe, size: 8MiB}}
+  - {{name: quick, file: {quick}/probe, size: 8MiB}}
 probes:
   steady:
     every: 10s
     disks: [read]
-    job: {{rw: randread, bs: 4k, runtime: 8s, rate_iops: 200}}
+    job: {{rw: randread, bs: 4k, runtime: 8s, rate_iops: 200, direct: 1}}
   integrity:
     every: 10s
     disks: [verify]
-    job: {{rw: randwrite, bs: 64k, size: 2MiB, verify: crc32c, runtime: 2s, rate_iops: 50}}
+    job: {{rw: randwrite, bs: 64k, size: 2MiB, verify: crc32c, runtime: 2s, rate_iops: 50, direct: 1}}
   scrub:
     kind: scrub
     every: 5s
     disks: [scrubbed]
     period: 1h
-    job: {{bs: 64k, runtime: 2s, rate: 4m}}
-  latency:
-    every: 8s
-    disks: [verify, scrubbed, peer, other]
-    job: {{rw: randread, bs: 4k, runtime: 1s, rate_iops: 50}}
+    job: {{bs: 64k, runtime: 2s, rate: 4m, direct: 1}}
+  latency: &latency
+    every: 4s
+    disks: [verify, scrubbed, peer, quick]
+    job: {{rw: randread, bs: 4k, runtime: 200ms, rate_iops: 300, direct: 1}}
+  often:
+    <<: *latency
+    every: 1s
+    disks: [quick]
 """
-PROBES = 7
+PROBES = 8
 
-UNKNOWN_HERE = {"serial", "wwn", "firmware", "transport", "rotational", "scheduler", "controller", "device", "revision"}
+UNKNOWN_HERE = {
+    "serial", "wwn", "firmware", "transport", "rotational", "scheduler", "controller", "device", "revision",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("prometheus")
-    rules = quick_rules.write(directory / "rules.yml")
-    with (
-        tempfile.TemporaryDirectory(prefix="iovigil-test-", dir="/dev/shm") as elsewhere,
-        taking_all() as otlp,
-        scraped_agent(
-            directory,
-            DISKS_AND_PROBES.format(directory=directory, elsewhere=elsewhere, otlp=otlp),
-            rules=rules,
-            probes_with_past=PROBES,
-        ) as running,
-    ):
-        yield running
+    with contextlib.ExitStack() as made:
+        images = Path(made.enter_context(tempfile.TemporaryDirectory(prefix="iovigil-test-", dir="/dev/shm")))
+        places = {name: made.enter_context(ext4_on(images / name, directory / f"mount-{name}")) for name in NAMES}
+        config = DISKS_AND_PROBES.format(directory=directory, otlp=made.enter_context(taking_all()), **places)
+        rules = quick_rules.write(directory / "rules.yml")
+        yield made.enter_context(scraped_agent(directory, config, rules=rules, probes_with_past=PROBES))
+
+
+@contextlib.contextmanager
+def ext4_on(image: Path, point: Path) -> Iterator[Path]:
+    with image.open("wb") as file:
+        file.truncate(32 * MIB)
+    with attached(image) as device:
+        command("mkfs.ext4", "-q", "-F", "-m", "0", device)
+        with mounted(device, point):
+            yield point
 
 
 def test_prometheus_reaches_the_agent(stack):
@@ -79,7 +100,7 @@ def test_bytes_are_counted_while_a_run_is_in_progress(stack):
         'rate(iovigil_io_bytes_total{operation="read"}[3s]) > 0'
         " and on (disk, probe) min_over_time(iovigil_run_in_progress[3s]) == 1"
     )
-    assert {series["metric"]["probe"] for series in moving} <= {"steady", "integrity", "scrub", "latency"}
+    assert {series["metric"]["probe"] for series in moving} <= {"steady", "integrity", "scrub", "latency", "often"}
 
 
 def test_reads_are_counted_as_fast_as_they_were_told_to_go(stack):
@@ -97,7 +118,7 @@ def test_what_was_written_is_verified(stack):
 
 
 def test_promtool_finds_nothing_to_say_about_the_metrics(stack):
-    stack.wait_for("count(iovigil_last_run_success) == 7")
+    stack.wait_for("count(iovigil_last_run_success) == 8")
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=stack.metrics(), capture_output=True, timeout=30, check=False
     )
@@ -105,11 +126,11 @@ def test_promtool_finds_nothing_to_say_about_the_metrics(stack):
 
 
 def test_every_metric_of_rules_and_dashboards_is_exported(stack):
-    stack.wait_for("count(iovigil_last_success_timestamp_seconds) == 7")
+    stack.wait_for("count(iovigil_last_success_timestamp_seconds) == 8")
     samples = [line for line in stack.metrics().decode().splitlines() if not line.startswith("#")]
     exported = {line.partition(" ")[0].partition("{")[0] for line in samples}
-    later = {slowdown.SLOWDOWN_RATIO.name}  # after thirty runs
-    assert monitoring.metrics_used() - exported - later == set()
+    learnt = {slowdown.SLOWDOWN_RATIO.name, slowdown.BASELINE_LATENCY.name}  # by thirty runs
+    assert monitoring.metrics_used() - exported - learnt == set()
 
 
 def empty_when_all_is_well(target: monitoring.Target) -> bool:
@@ -151,8 +172,8 @@ def test_what_is_chosen_from_is_offered(stack):
     assert offered == {
         "job": {JOB},
         "instance": {f"127.0.0.1:{stack.agent_port}"},
-        "disk": {"read", "verify", "scrubbed", "peer", "other"},
-        "probe": {"steady", "integrity", "scrub", "latency"},
+        "disk": set(NAMES),
+        "probe": {"steady", "integrity", "scrub", "latency", "often"},
     }
 
 
