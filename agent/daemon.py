@@ -151,6 +151,7 @@ class Daemon:
         self.supervisor.on_end = self._wake.set
         self.supervisor.on_look = self._look_at_run
         self.supervisor.on_result = self._book
+        self._slowdowns.on_judged = lambda entry: self.server.exposition.prepare(self.ledger, entry)
         try:
             await self._cgroups.settle()
             await self._survey()
@@ -216,7 +217,6 @@ class Daemon:
         try:
             self._succession.book(self.ledger, run, result)
             self._slowdowns.book(self.ledger, run.entry, result, is_cut_short=run.is_cut_short)
-            self.server.exposition.prepare(self.ledger, run.entry)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 
