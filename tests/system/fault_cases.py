@@ -17,9 +17,12 @@ SOON_S: Final = 20.0
 FLAG_S: Final = 90.0
 """A disk that hangs is flagged."""
 MACHINE_S: Final = 120.0
-"""The same where an interval is 45 s, and a child takes seconds to start."""
+"""The same where an interval is 35 s, and a child takes seconds to start."""
 BACK_S: Final = 90.0
 """A disk that was left alone is tried again: a minute, and the run."""
+
+BACK_THERE_S: Final = 200.0
+"""The same after two minutes: it may have been tried once while another engine's disk was waited for."""
 
 Place = Literal["here", "machine"]
 """This kernel, or that of a virtual machine."""
@@ -60,7 +63,7 @@ HANGS: Final = (
     equals("disk_stuck", 1, FLAG_S),
 )
 HANGS_THERE: Final = (above("oldest_inflight_io_seconds", 5, MACHINE_S), equals("disk_stuck", 1, FLAG_S))
-FREE_THERE: Final = (equals("disk_stuck", 0, MACHINE_S), succeeds(MACHINE_S))
+FREE_THERE: Final = (equals("disk_stuck", 0, BACK_THERE_S), succeeds(BACK_THERE_S))
 FREE: Final = (
     equals("disk_stuck", 0, BACK_S),
     below("oldest_inflight_io_seconds", 1, BACK_S),

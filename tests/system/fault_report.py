@@ -25,7 +25,7 @@ from fault_watch import Beside, Report, Seen
 from loop import attached
 
 PROGRAM: Final = Path(__file__).with_name("faults_in_the_machine.py")
-PROGRAM_S: Final = 400.0
+PROGRAM_S: Final = 450.0
 MOST_S: Final = virtual_machine.START_S + PROGRAM_S + 100.0
 TRUE_CLOCK: Final = "clocksource=hpet"
 """How fast the other one goes is found out at the start, and wrongly where the machine is kept waiting then."""

@@ -22,7 +22,7 @@ from fault_cases import CASES, engines_by_fault
 from fault_watch import Pace, all_benches, watch
 
 PACE: Final = Pace(
-    healthy_every_s=10, every_s=45, scrape_every_s=3.0, scrape_deadline_s=30.0, least_s=50.0, start_s=90.0
+    healthy_every_s=10, every_s=35, scrape_every_s=3.0, scrape_deadline_s=30.0, least_s=40.0, start_s=90.0
 )
 SCSI_DEBUG: Final = Path("/sys/bus/pseudo/drivers/scsi_debug")
 READ_10: Final = "0x28"
