@@ -196,11 +196,13 @@ class Daemon:
 
     async def _leave_alone(self) -> None:
         """Find the disks that children of the agent before still wait for."""
+        left: list[leftover.LeftOver] = []
         try:
             left = await aside.call(lambda: self._succession.children_left(self.ledger), LOAD_S)
         except (OSError, TimeoutError) as error:
-            log.warning("children of an agent before cannot be looked for: %s", error)
-            return
+            reason = f"no answer within {LOAD_S:g} s" if isinstance(error, TimeoutError) else error
+            log.warning("children of an agent before cannot be looked for: %s", reason)
+        # Also of none: what the agent before knew of its disks is marked there.
         self.supervisor.take_over(await leftover.gone(left, LEFT_OVER_S))
 
     def _shown(self) -> Ledger:
