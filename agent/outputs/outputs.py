@@ -1,7 +1,6 @@
 """Keeps the ways out equal to the configuration: begins what is new in it, ends what is gone."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -25,8 +24,10 @@ class Outputs:
         self._render = render
         self._shown = shown
         self._settings: dict[str, object] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._outputs: dict[str, Output] = {}
+        self._runs: dict[Output, asyncio.Task[None]] = {}
+        self._changes: dict[str, asyncio.Task[None]] = {}
+        """The last one of each way out, which waits for those before it."""
 
     def adopt(self, agent: AgentSettings) -> None:
         """Go by these from now on."""
@@ -37,11 +38,11 @@ class Outputs:
             if settings == self._settings.get(name):
                 continue
             self._settings[name] = settings
-            before = (self._outputs.pop(name, None), self._tasks.pop(name, None))
+            old, new = self._outputs.pop(name, None), None
             if settings is not None:
-                self._outputs[name] = self._output(settings)
-            work = self._change(*before, self._outputs.get(name))
-            self._tasks[name] = asyncio.get_running_loop().create_task(work, name=name)
+                new = self._outputs[name] = self._output(settings)
+            work = self._change(self._changes.get(name), old, new)
+            self._changes[name] = asyncio.get_running_loop().create_task(work, name=f"change {name}")
 
     def _output(self, settings: object) -> Output:
         if isinstance(settings, TextfileSettings):
@@ -49,22 +50,26 @@ class Outputs:
         assert isinstance(settings, OtlpSettings)
         return Otlp(settings, self._shown)
 
-    async def _change(self, old: Output | None, task: asyncio.Task[None] | None, new: Output | None) -> None:
-        # One after the other: both may write to the same file.
-        await end(old, task, CLOSE_S)
+    async def _change(self, before: asyncio.Task[None] | None, old: Output | None, new: Output | None) -> None:
+        # One after the other, for both may write to the same file; and each to its end, or a file would stay behind.
+        if before is not None:
+            await asyncio.wait([before])
+        if old is not None:
+            await self._end(old, CLOSE_S)
         if new is not None:
-            await new.run()
+            self._runs[new] = asyncio.get_running_loop().create_task(new.run(), name=new.name)
 
     async def close(self, deadline_s: float) -> None:
         """End all of them, for as long as an ending agent has time."""
-        await asyncio.gather(*(end(self._outputs.get(name), task, deadline_s) for name, task in self._tasks.items()))
-        self._tasks.clear()
+        changes = list(self._changes.values())
+        if changes:
+            await asyncio.wait(changes, timeout=deadline_s)
+        for change in changes:
+            change.cancel()
+        await asyncio.gather(*(self._end(output, deadline_s) for output in self._outputs.values()))
 
-
-async def end(output: Output | None, task: asyncio.Task[None] | None, deadline_s: float) -> None:
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    if output is not None:
+    async def _end(self, output: Output, deadline_s: float) -> None:
+        if (task := self._runs.pop(output, None)) is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=deadline_s)
         await output.close(deadline_s)

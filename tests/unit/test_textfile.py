@@ -250,3 +250,23 @@ def test_a_reload_moves_it(tmp_path: Path, ledger: Ledger) -> None:
         await outputs.close(1)
 
     in_time(scenario())
+
+
+def test_reloads_that_follow_each_other_leave_no_file_behind(tmp_path: Path, ledger: Ledger) -> None:
+    places = [tmp_path / name for name in "abc"]
+    for place in places:
+        place.mkdir()
+
+    async def scenario() -> None:
+        outputs = Outputs(lambda: ledger)
+        outputs.adopt(AgentSettings(textfile=TextfileSettings(directory=str(places[0]))))
+        await until((places[0] / "iovigil.prom").exists)
+        for place in places[1:]:
+            outputs.adopt(AgentSettings(textfile=TextfileSettings(directory=str(place))))
+        await until((places[2] / "iovigil.prom").exists)
+        assert list(places[0].iterdir()) == list(places[1].iterdir()) == []
+        outputs.adopt(AgentSettings())
+        await outputs.close(5)
+        assert list(places[2].iterdir()) == []
+
+    in_time(scenario())
