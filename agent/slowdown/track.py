@@ -26,6 +26,7 @@ LEARNT: Final = math.log(1.5)
 """From what takes longer nothing is learnt."""
 LEAST_EXCESS_S: Final = 30e-6
 """What is slower by less is the CPU."""
+MOST_LOGARITHM: Final = 100.0
 RECENT_S: Final = 3600.0
 RECENT_RUNS: Final = 15
 LEAST_IDLE_S: Final = 3600.0
@@ -162,6 +163,11 @@ class Track:
         track.state = State(kept.state)
         track._recent.extend(kept.recent)
         track._baselines = {place: Baseline.restored(state) for place, state in kept.baselines.items()}
+        usual = [value for baseline in track._baselines.values() for value in (*baseline.usual, *baseline.spread)]
+        ratios = [ratio for _, ratio in track._recent]
+        # Of what is damaged, all else is believed; this would be an error at every run.
+        if not 0 <= track.score <= score.MOST or any(abs(each) > MOST_LOGARITHM for each in (*usual, *ratios)):
+            raise ValueError("no score, or no logarithms of times")
         warm = [baseline for _, baseline in sorted(track._baselines.items()) if baseline.is_warm]
         track._usual = next(iter(warm), None)
         return track

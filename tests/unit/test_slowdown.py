@@ -1,5 +1,6 @@
 """A disk against its own past: what is slow, what only looks like it, and for how long."""
 
+import contextlib
 import itertools
 import math
 import sys
@@ -16,6 +17,7 @@ from iovigil.agent.slowdown.baseline import WARM_RUNS, Baseline
 from iovigil.agent.slowdown.figures import Figures, figures
 from iovigil.agent.slowdown.foreign_load import ForeignLoad
 from iovigil.agent.slowdown.sample import Last, Pick
+from iovigil.agent.slowdown.standing import slowness_of
 from iovigil.agent.slowdown.track import Measurement, State, Track, TrackState
 
 
@@ -198,6 +200,26 @@ def test_a_probe_that_varies_a_lot_has_to_be_slower_to_be_slow() -> None:
     assert disk.hours_to_1(12.0) < 6
 
 
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), min_size=1, max_size=3))
+def test_of_a_track_that_was_kept_badly_nothing_is_an_error_later(damage: list[tuple[int, int]]) -> None:
+    kept = bytearray(KEPT_BYTES)
+    for place, byte in damage:
+        kept[place % len(kept)] = byte
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        track = Track.restored(msgspec.msgpack.decode(bytes(kept), type=TrackState))
+        slowness_of(track)
+        for hour in (1, 2):
+            track.look(Measurement(hour * HOUR_S, HOUR_S, 1000, P50_S, P50_S, 1e6, ForeignLoad()))
+            track.settle(is_node_slow=False)
+            slowness_of(track)
+
+
+@pytest.mark.parametrize("change", [{"score": 1e300}, {"score": math.nan}, {"recent": [(0.0, 1e4)]}])
+def test_a_track_that_cannot_have_been_is_not_gone_on_with(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no score"):
+        Track.restored(msgspec.structs.replace(KEPT, **change))
+
+
 def test_a_track_goes_on_where_it_was_kept() -> None:
     disk, other = settled(), settled()
     for each in (disk, other):
@@ -282,6 +304,7 @@ def test_what_is_slower_has_no_lower_ratio_and_score(one: float, other: float) -
 
 
 KEPT = settled(noise=0.0).track.kept()
+KEPT_BYTES = msgspec.msgpack.encode(KEPT)
 
 
 def settled_copy() -> Disk:
