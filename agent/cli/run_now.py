@@ -38,7 +38,7 @@ async def standing(agent: RunningAgent, disk: str, probe: str) -> Any:
     """How the probe stands on the disk; None where there is none, of which the order to run it tells."""
     disks = (await agent.get("/disks"))["disks"]
     found = [each for one in disks if one["name"] == disk for each in one["probes"] if each["probe"] == probe]
-    return found[0] if found else {"runs": 0, "timeout_s": 0.0}
+    return found[0] if found else {"runs": 0, "timeout_s": 0.0, "state": ""}
 
 
 async def outcome(agent: RunningAgent, disk: str, probe: str, before: Any) -> int:
@@ -49,7 +49,7 @@ async def outcome(agent: RunningAgent, disk: str, probe: str, before: Any) -> in
         now = await standing(agent, disk, probe)
         if now["runs"] > before["runs"]:
             return tell(now["last_run"])
-        if now["state"] == "stuck":
+        if now["state"] == "stuck" != before["state"]:  # a trial of a disk that hung shows as stuck until its end
             raise Unanswered(f"{probe} on {disk} hangs: {now['reason']}")
     raise Unanswered(f"{probe} on {disk} has not ended within {deadline_s:g} s: see iovigil status")
 
