@@ -13,6 +13,7 @@ SLOWDOWN_RATIO = Family(
     "How many times as slow as usual at this foreign load, the last hour over: by median latency, by throughput, or by "
     "the 99th percentile over 2.5, whichever is worst.",
     OPERATION,
+    "ratio",
 )
 SLOWDOWN_SCORE = Family(
     "gauge",
