@@ -97,12 +97,15 @@ class Bequest:
         key = (entry.disk, entry.probe, place)
         file = self.directory / f"{name_of(key)}.{self._keeper}.{entry.runs}{PAGE}"
         try:
-            file.unlink(missing_ok=True)  # of an attempt on another I/O engine, which the host does not allow
+            # Of an attempt on another I/O engine, which the host does not allow, or of a run that was none.
+            file.unlink(missing_ok=True)
             page = StatsPage.create(file)
         except OSError as error:
             self._give_up(f"{error.strerror or error}")
             return StatsPage.create()
-        self._pages.setdefault(key, []).append((entry.runs, file))
+        pages = self._pages.setdefault(key, [])
+        if (entry.runs, file) not in pages:
+            pages.append((entry.runs, file))
         return page
 
     def keep(self, ledger: Ledger) -> None:

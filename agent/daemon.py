@@ -151,6 +151,7 @@ class Daemon:
         self.supervisor.on_end = self._wake.set
         self.supervisor.on_look = self._look_at_run
         self.supervisor.on_result = self._book
+        self._slowdowns.on_judged = lambda entry: self.server.exposition.prepare(self.ledger, entry)
         try:
             await self._cgroups.settle()
             await self._survey()
@@ -195,11 +196,13 @@ class Daemon:
 
     async def _leave_alone(self) -> None:
         """Find the disks that children of the agent before still wait for."""
+        left: list[leftover.LeftOver] = []
         try:
             left = await aside.call(lambda: self._succession.children_left(self.ledger), LOAD_S)
         except (OSError, TimeoutError) as error:
-            log.warning("children of an agent before cannot be looked for: %s", error)
-            return
+            reason = f"no answer within {LOAD_S:g} s" if isinstance(error, TimeoutError) else error
+            log.warning("children of an agent before cannot be looked for: %s", reason)
+        # Also of none: what the agent before knew of its disks is marked there.
         self.supervisor.take_over(await leftover.gone(left, LEFT_OVER_S))
 
     def _shown(self) -> Ledger:
@@ -216,7 +219,6 @@ class Daemon:
         try:
             self._succession.book(self.ledger, run, result)
             self._slowdowns.book(self.ledger, run.entry, result, is_cut_short=run.is_cut_short)
-            self.server.exposition.prepare(self.ledger, run.entry)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 

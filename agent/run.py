@@ -389,14 +389,14 @@ class Run:
 
     def _result(self, engine: str, verdict: Verdict) -> RunResult:
         # Counted back from the end: a clock that was set in between must not change how long the run took.
-        ended_unix = time.time()
+        ended_unix, lasted_s = time.time(), time.monotonic() - self._started_s
         return RunResult(
             disk=self.entry.disk,
             probe=self.entry.probe,
             options=self.options,
             engine=engine,
             page=self._page.copy(),
-            started_unix=ended_unix - (time.monotonic() - self._started_s),
+            started_unix=ended_unix - lasted_s,
             ended_unix=ended_unix,
             failure=verdict.failure,
             message=verdict.message,

@@ -229,12 +229,13 @@ class Supervisor:
         """Leave alone the disks that children of a former agent still wait for."""
         loop = asyncio.get_running_loop()
         for child in left:
-            disk = self.ledger.disks[child.entry.disk]
-            child.medium = medium_of(disk)
+            name = child.entry.disk
+            if name in self.ledger.disks:  # a reload may have come meanwhile
+                child.medium = medium_of(self.ledger.disks[name])
             self._abandoned.add(child)
             child.entry.stuck = child.page
             child.watch(loop, self._return)
-            log.warning("%s", described(disk.name, child), extra=fields(disk=disk.name, probe=child.entry.probe))
+            log.warning("%s", described(name, child), extra=fields(disk=name, probe=child.entry.probe))
         self._see_left_over()
         self._count()
 

@@ -43,6 +43,7 @@ MAX_WORKERS: Final = 8
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 DEADLINE_S: Final = 120.0
 LOOK_S: Final = 5.0
+EARLY_S: Final = 0.5
 ACCEPT: Final = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # as Prometheus asks
 
 COUNTED: Final = ("iovigil_runs_total", "iovigil_run_failures_total", "iovigil_runs_skipped_total")
@@ -283,15 +284,20 @@ def counts(agent: Agent, left_out: Iterable[str]) -> Counter[tuple[str, str]]:
 
 def note_delays(measured: Sequence[Measured], runs: Iterable[RunRecord], hanging: Sequence[MadeDisk]) -> None:
     """Put down how late each run began, by its place in the plan."""
-    host, names = host_id(), [disk.name for disk in hanging]
+    host = host_id()
     for run in runs:
-        for each in measured:
-            hung_names = names[: each.phase.hung]
+        for each, hung_names in zip(measured, left_out(measured, hanging), strict=True):
             if each.begin_unix <= run.started_unix < each.end_unix and run.disk not in hung_names:
                 every_s = (REST if each.phase.is_rest else LOAD)[run.probe]
                 late_s = (run.started_unix - phase_s(host, run.disk, run.probe, every_s)) % every_s
-                # The history keeps milliseconds.
-                each.delays_s.append(late_s if late_s < every_s - 0.01 else 0.0)
+                # Where the history has it begin too early by what lay between two looks at the clock.
+                each.delays_s.append(late_s if late_s < every_s - EARLY_S else 0.0)
+
+
+def left_out(measured: Sequence[Measured], hanging: Sequence[MadeDisk]) -> list[list[str]]:
+    """The disks that hang in each phase, and those that have and may be tried at other times than planned."""
+    most = itertools.accumulate((each.phase.hung for each in measured), max)
+    return [[disk.name for disk in hanging[:number]] for number in most]
 
 
 def quantile(values: Sequence[float], q: float) -> float:

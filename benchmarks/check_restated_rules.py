@@ -30,7 +30,7 @@ def week() -> tuple[Array, Array, Array, Array, Flags]:
     runs = DAYS * 86_400 // INTERVAL_S
     day = 86_400 // INTERVAL_S
     factor = np.ones((DISKS, runs))
-    factor[1, 2 * day : int(4.6 * day)] = 3.0
+    factor[1, 2 * day : int(5.1 * day)] = 3.0
     factor[2, int(2.3 * day) : int(2.8 * day)] = 7.0
     factor[3, int(2.6 * day) : int(2.75 * day)] = 2.6
     factor[3, int(3.2 * day) : int(3.8 * day)] = 2.6

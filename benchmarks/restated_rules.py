@@ -144,7 +144,7 @@ def alerts(series: Recorded, score: Array, ratio: Array, interval_s: float) -> d
         is_node = series.slow_disks > 0.5
         regression = (to_self > 2) & (series.excess_s > 3 * series.spread_s) & (series.excess_s > 0.0002) & ~is_node
         drop = (series.throughput < 0.7) & ~is_node
-        peers = held((series.slow_hours_72 >= 48) & (to_peers > 2), 1, interval_s)
+        peers = held((series.slow_hours_72 >= 60) & (to_peers > 2), 1, interval_s)
         suspect = held((series.slow_hours_24 >= 12) & (to_peers > 2), 1, interval_s)
         slow = score >= 1
         return {

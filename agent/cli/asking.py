@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import ssl
 import sys
@@ -54,7 +55,7 @@ class RunningAgent:
             raise Unanswered(f"{self.place}: {reason_of(error)}") from None
         except TimeoutError:
             raise Unanswered(f"{self.place}: no answer within {DEADLINE_S:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last of a name that no host can have
             raise Unanswered(f"{self.place}: {error or type(error).__name__}") from None
         if response.status >= 400:
             raise Unanswered(refusal(response.status, body))
@@ -107,8 +108,11 @@ async def with_agent(args: argparse.Namespace, work: Callable[[RunningAgent], Aw
 
 
 def socket_of(config: str | None) -> str:
-    if config is None and not Path(DEFAULT_CONFIG).exists():
-        raise Unanswered(f"there is no {DEFAULT_CONFIG}: name the agent by --config, --socket or --url")
+    if config is None:
+        # Where it may not be looked at, reading it says so.
+        with contextlib.suppress(PermissionError):
+            if not Path(DEFAULT_CONFIG).exists():
+                raise Unanswered(f"there is no {DEFAULT_CONFIG}: name the agent by --config, --socket or --url")
     path = load(config or DEFAULT_CONFIG).agent.control_socket
     if not path:
         raise Unanswered("this agent has no control socket (agent.control_socket is none): name it by --url")
@@ -116,8 +120,12 @@ def socket_of(config: str | None) -> str:
 
 
 def base_of(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
         raise Unanswered(f"{url} is not a URL such as http://127.0.0.1:9942 or https://host:9942")
     if parts.username or parts.password:
         raise Unanswered("a password in a URL is seen by everybody on this host: use --user, and --password-file")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from fnmatch import fnmatchcase
 from typing import Final
 
 from iovigil.agent.cli.asking import RunningAgent, asked
@@ -23,14 +24,15 @@ def main(args: argparse.Namespace) -> int:
 
 async def resume(agent: RunningAgent, disk: str, probe: str) -> int:
     """Undo it, and tell what came of that. Raises Unanswered."""
-    before, alone = (await agent.get("/schedule"))["pauses"], await quarantined(agent)
+    before, alone = (await agent.get("/schedule"))["pauses"], await releasable(agent)
     after = (await agent.post("/resume", disk=disk, probe=probe))["pauses"]
     gone = [pause for pause in before if pause not in after]
-    released = sorted(alone - await quarantined(agent)) if alone else []
+    # They are in quarantine until they have been tried, so that afterwards nothing looks different yet.
+    released = [name for name in alone if fnmatchcase(name, disk)] if probe == "*" else []
     for pause in gone:
         print(f"resumed: {spell(pause)}")
     for name in released:
-        print(f"released from quarantine: {name}, which is tried at once")
+        print(f"tried at once: {name}, which is in quarantine until it answers")
     if not gone and not released:
         print("nothing is paused by these words, or by less; nothing of it is in quarantine", file=sys.stderr)
     for pause in after:
@@ -38,5 +40,7 @@ async def resume(agent: RunningAgent, disk: str, probe: str) -> int:
     return 0
 
 
-async def quarantined(agent: RunningAgent) -> set[str]:
-    return {disk["name"] for disk in (await agent.get("/disks"))["disks"] if disk["is_quarantined"]}
+async def releasable(agent: RunningAgent) -> list[str]:
+    """The disks in quarantine, but for those that a child holds."""
+    disks = (await agent.get("/disks"))["disks"]
+    return [disk["name"] for disk in disks if disk["is_quarantined"] and disk["held_by"] is None]

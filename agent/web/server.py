@@ -143,7 +143,8 @@ class Server:
 
     async def open_control(self, path: str) -> None:
         """Have the local operator come in there, and nowhere else; an empty path is no such way."""
-        if self._connections is None or path == self._control.path:
+        is_open = self._control.listener is not None or not path
+        if self._connections is None or (path == self._control.path and is_open):
             return
         await self._close_control()
         self._control = ControlSocket(path)

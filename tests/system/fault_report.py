@@ -9,6 +9,7 @@ import re
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,7 @@ from fault_watch import Beside, Report, Seen
 from loop import attached
 
 PROGRAM: Final = Path(__file__).with_name("faults_in_the_machine.py")
-PROGRAM_S: Final = 400.0
+PROGRAM_S: Final = 450.0
 MOST_S: Final = virtual_machine.START_S + PROGRAM_S + 100.0
 TRUE_CLOCK: Final = "clocksource=hpet"
 """How fast the other one goes is found out at the start, and wrongly where the machine is kept waiting then."""
@@ -58,6 +59,7 @@ def tried_in_the_machine(share: Path, cases: Sequence[Case]) -> Report:
 def tried(cases: Sequence[Case]) -> Tried:
     """What came of each place that has a case; both at the same time, for each of them mostly waits."""
     found: Tried = {}
+    begun_s, waited_s = time.monotonic(), fault_watch.waited_s()
     # Under /dev, as links to devices have to be.
     with (
         tempfile.TemporaryDirectory(prefix="iovigil-test-", dir="/dev/shm") as here,
@@ -74,6 +76,10 @@ def tried(cases: Sequence[Case]) -> Tried:
                 found["machine"] = machine.result()
             except virtual_machine.CannotMake as reason:
                 found["machine"] = reason
+    cpu_wait = (fault_watch.waited_s() - waited_s) / (time.monotonic() - begun_s)
+    for report in found.values():
+        if isinstance(report, Report):
+            report.beside.cpu_wait = cpu_wait
     return found
 
 
@@ -140,6 +146,7 @@ def render_beside(beside: Mapping[Place, Beside]) -> str:
             f"longest time between two signs of life, with WatchdogSec={fault_watch.WATCHDOG_S:g}, s",
             lambda it: f"{max(it.watchdog_gaps_s):.1f}",
         ),
+        ("share of the time in which something on the host waited for a CPU", lambda it: f"{it.cpu_wait:.0%}"),
     ):
         lines.append(f"| {what} | {' | '.join(show(column) for column in columns)} |")
     return "\n".join(lines)

@@ -89,6 +89,8 @@ class Beside:
     scrapes_s: list[float] = field(default_factory=list)
     watchdog_gaps_s: list[float] = field(default_factory=list)
     """Between two signs of life of the main loop to systemd."""
+    cpu_wait: float = 0.0
+    """Share of the time in which something on this machine waited for a CPU: then milliseconds tell nothing."""
 
     def show(self) -> str:
         return (
@@ -269,6 +271,15 @@ class Neighbour:
         beside.planned = int((time.monotonic() - self._begun_s) // self._every_s)
 
 
+def waited_s() -> float:
+    """For how long so far something has waited for a CPU; 0 where the kernel does not tell."""
+    try:
+        some, *_ = Path("/proc/pressure/cpu").read_text().splitlines()
+    except (OSError, ValueError):
+        return 0.0
+    return int(some.rpartition("total=")[2]) / 1e6
+
+
 @dataclass
 class Report:
     """What came of it all."""
@@ -300,7 +311,10 @@ def watch(
         stack.callback(watchdog.close)
         agent = stack.enter_context(
             running_agent(
-                directory, configuration(benches, healthy, pace), through=watchdog.through, start_s=pace.start_s
+                directory,
+                configuration(benches, healthy, pace),
+                through=(*watchdog.through, f"RUNTIME_DIRECTORY={directory}"),
+                start_s=pace.start_s,
             )
         )
         wait_until(lambda: is_ready(agent), "the agent is ready", pace.start_s)

@@ -5,7 +5,6 @@ Its arguments are the disks of the cases to try.
 
 import contextlib
 import fcntl
-import os
 import socket
 import struct
 import subprocess
@@ -23,7 +22,7 @@ from fault_cases import CASES, engines_by_fault
 from fault_watch import Pace, all_benches, watch
 
 PACE: Final = Pace(
-    healthy_every_s=10, every_s=45, scrape_every_s=3.0, scrape_deadline_s=30.0, least_s=50.0, start_s=90.0
+    healthy_every_s=10, every_s=35, scrape_every_s=3.0, scrape_deadline_s=30.0, least_s=40.0, start_s=90.0
 )
 SCSI_DEBUG: Final = Path("/sys/bus/pseudo/drivers/scsi_debug")
 READ_10: Final = "0x28"
@@ -68,7 +67,9 @@ class ScsiDisk:
         return (Path("/sys/class/block") / self.name / "device").resolve().name
 
     def time_out_after(self, time_s: int) -> None:
+        """Have the kernel wait so long for a command, and try it once."""
         (Path("/sys/class/block") / self.name / "device/timeout").write_text(str(time_s))
+        (Path("/sys/class/scsi_disk") / self._address / "max_retries").write_text("0")
 
     def never_give_up(self) -> None:
         """Have the kernel use the disk however many of its commands time out."""
@@ -211,7 +212,6 @@ def main() -> None:
     engines = engines_by_fault(case for case in CASES if case.disk in sys.argv[1:])
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        os.environ["RUNTIME_DIRECTORY"] = name
         with all_benches(directory, engines, BENCHES) as benches:
             report = watch(directory, benches, f"device: {ScsiDisk().device}", PACE)
     print(report.to_json())

@@ -138,8 +138,8 @@ class InstalledAgent:
 
     def wait_for_a_fresh_run(self) -> set[int]:
         """The children of a run that has just begun."""
-        wait_until(lambda: not self.children(), "no run is in progress")
-        return wait_until(self.children, "a run begins")
+        wait_until(lambda: not self.children(), "no run is in progress", 30.0)
+        return wait_until(self.children, "a run begins", 30.0)
 
     def scrape(self) -> Scrape:
         return Scrape(self.container.run("python3", "-c", SCRAPE).stdout)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs in the virtual machine, as its init and then as a service of systemd's: the unit as shipped, with every controller.
 # Called with `boot CHECKOUT PYTHON`; says on standard output what it sees, a word and a value a line.
+checkout=/opt/iovigil
 group=/sys/fs/cgroup/system.slice/iovigil.service
 drop_in=/run/systemd/system/iovigil.service.d/held.conf
 
@@ -8,13 +9,15 @@ boot() {
     mount -t tmpfs t /run
     # Of this host's own services none: they belong to its disks and its network.
     rm -rf /etc/fstab /etc/systemd/system/*.wants /lib/systemd/system/sysinit.target.wants
-    mkdir -p /etc/iovigil
+    # A checkout under /tmp or /home is nothing that the unit's sandbox can see.
+    mkdir -p /etc/iovigil "$checkout"
+    mount --bind "$1" "$checkout"
     # Without the network there is nothing to wait for, and all is slow here.
     sed 's/^Wants=.*//; s/^ProtectHome=.*//; s/^WatchdogSec=.*//' "$1/packaging/systemd/iovigil.service" \
         >/etc/systemd/system/iovigil.service
     cp "$1/packaging/systemd/iovigil.sysusers" /usr/lib/sysusers.d/iovigil.conf
     printf '#!%s\nimport sys\nsys.path[:0] = ["%s/src"]\nfrom iovigil.agent.cli import main\nsys.exit(main())\n' \
-        "$2" "$1" >/usr/bin/iovigil
+        "${2/#"$1"/"$checkout"}" "$checkout" >/usr/bin/iovigil
     chmod 755 /usr/bin/iovigil
     cat >/etc/iovigil/agent.yml <<'YAML'
 disks: [{name: d, device: /dev/sda}]

@@ -24,7 +24,10 @@ from iovigil.agent import config
 from iovigil.agent.config import Config
 from iovigil.agent.daemon import CannotServe, Daemon
 from iovigil.agent.ledger import ProbeEntry, Skip
+from iovigil.agent.leftover import LeftOver
 from iovigil.agent.notify import Notifier
+from iovigil.agent.quarantine import Medium
+from iovigil.agent.succession import Succession
 from iovigil.engines.stats import Counter
 
 DEADLINE_S = 20.0
@@ -299,6 +302,22 @@ journal.start()
 daemon = Daemon(load, load(), resolve=lambda _: Found(), launcher=Path({launch!r}))
 asyncio.run(daemon.run(announce, arm_last_resort))
 """
+
+
+def test_what_is_known_of_disks_is_shown_though_no_children_could_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = Agent(tmp_path, WELL_BEHAVED)
+    daemon = agent.daemon
+    place = daemon.ledger.disks["a"].place
+    daemon.ledger.quarantines.hang(place, Medium(path=place), "latency", hung_s=12.0, now_s=0.0, now_unix=1e9)
+
+    def hang(_self: object, _ledger: object) -> list[LeftOver]:
+        raise TimeoutError
+
+    monkeypatch.setattr(Succession, "children_left", hang)
+    in_time(daemon._leave_alone())
+    assert daemon.ledger.disks["a"].quarantines == 1
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ from fault_alerts import complaints
 from fault_cases import CASES, Case, Place
 from fault_report import PAGE, render, without_times
 from fault_signs import Sign
-from fault_watch import WATCHDOG_S, Report
+from fault_watch import WATCHDOG_S, Beside, Report
 
 pytestmark = [pytest.mark.requires_fuse, pytest.mark.requires_loop, pytest.mark.slow]
 
 SCRAPE_S = 0.1
-LATE_S = 1.0
-"""After its planned time, at most, a run begins."""
+LATE_S: dict[Place, float] = {"here": 1.0, "machine": 10.0}
+"""After its planned time, at most, a run begins; there, before the next one is due."""
+
+BUSY = 0.8
 
 MARKS = {"io_uring": [pytest.mark.requires_io_uring]}
 
@@ -66,6 +68,14 @@ def report_of(tried: fault_report.Tried, place: Place) -> Report:
     return found
 
 
+def beside_of(tried: fault_report.Tried, place: Place) -> Beside:
+    """Skips where the host had too much to do for a millisecond to mean anything; faults have to be seen even so."""
+    beside = report_of(tried, place).beside
+    if beside.cpu_wait > BUSY:
+        pytest.skip(f"something waited for a CPU for {beside.cpu_wait:.0%} of the time")
+    return beside
+
+
 def late(signs: tuple[Sign, ...], noted: dict[str, float]) -> list[str]:
     """Signs that were not seen in time, and when."""
     return [
@@ -86,22 +96,22 @@ def test_a_fault_is_seen_in_time_and_so_is_its_repair(tried: fault_report.Tried,
 
 @pytest.mark.parametrize("place", ["here", "machine"])
 def test_the_disk_beside_them_keeps_its_schedule(tried: fault_report.Tried, place: Place) -> None:
-    beside = report_of(tried, place).beside
+    beside = beside_of(tried, place)
     assert (beside.skipped, beside.failed) == (0, 0)
     assert beside.runs >= beside.planned - 1
-    assert max(beside.starts_late_s) < LATE_S
+    assert max(beside.starts_late_s) < LATE_S[place]
 
 
 @pytest.mark.parametrize("place", ["here", "machine"])
 def test_the_main_loop_goes_round(tried: fault_report.Tried, place: Place) -> None:
-    beside = report_of(tried, place).beside
+    beside = beside_of(tried, place)
     assert beside.watchdog_gaps_s
     assert max(beside.watchdog_gaps_s) < WATCHDOG_S
 
 
 def test_a_scrape_takes_no_longer(tried: fault_report.Tried) -> None:
     """Here alone: in the virtual machine everything takes ten times as long."""
-    scrapes_s = report_of(tried, "here").beside.scrapes_s
+    scrapes_s = beside_of(tried, "here").scrapes_s
     assert statistics.quantiles(scrapes_s, n=20)[-1] < SCRAPE_S
     assert max(scrapes_s) < 10 * SCRAPE_S, "the machine may do something else for a moment"
 

@@ -163,6 +163,17 @@ def test_a_reload_moves_the_socket(agent: RunningAgent, place: Path) -> None:
     assert "agent.control_socket is none" in refused("status", "--config", agent.config)
 
 
+def test_a_socket_that_could_not_be_had_is_tried_again_by_a_reload(tmp_path: Path, place: Path) -> None:
+    later = place.with_name("later") / "control"
+    with running_agent(tmp_path, f"  control_socket: {later}\n{RARE.format(directory=tmp_path)}") as agent:
+        agent.wait_for_line("no control socket: there is no directory")
+        agent.wait_for_line("serving")
+        later.parent.mkdir()
+        os.kill(agent.pid, signal.SIGHUP)
+        agent.wait_for_line("configuration reloaded")
+        assert "up " in told(agent, "status")
+
+
 @pytest.mark.requires_openssl
 def test_tls_and_passwords_are_as_with_curl(tmp_path: Path) -> None:
     make_ca(tmp_path)

@@ -13,20 +13,21 @@ from processes import started, wait_until
 pytestmark = [pytest.mark.requires_fuse, pytest.mark.requires_loop, pytest.mark.requires_fio, pytest.mark.slow]
 
 RUNS_LEARNT = 30
-LEARNING_S = 90.0
-DEADLINE_S = 60.0
+LEARNING_S = 180.0
+DEADLINE_S = 120.0
 
-# The disk takes some milliseconds for each read: not the CPU of a busy machine is to be measured.
+# The disk takes some milliseconds for each read: not the CPU of a busy machine is to be measured. And a run is to have
+# I/Os enough when it takes many.
 USUAL_S = 0.002
-SLOW_S = 0.010
+SLOW_S = 0.015
 
 CONFIG = """\
 disks:
   - {{name: watched, device: {device}}}
 probes:
   latency:
-    every: 1s
-    job: {{rw: randread, bs: 4k, runtime: 700ms, rate_iops: 100, direct: 1, ioengine: psync}}
+    every: 2s
+    job: {{rw: randread, bs: 4k, runtime: 1500ms, rate_iops: 100, direct: 1, ioengine: psync}}
 """
 
 
@@ -72,14 +73,11 @@ def test_a_busy_disk_is_told_to_be_busy_and_not_slow(tmp_path: Path, device: Pat
     with agent_that_knows(device, tmp_path) as agent, foreign_fio(device, tmp_path):
         agent.wait_for("last_run_foreign_busy_ratio", 0.6, deadline_s=DEADLINE_S)
         agent.wait_for("slowdown_state", state="busy", deadline_s=DEADLINE_S)
-        for _ in range(15):
+        for _ in range(10):
             agent.wait_for_success()
             assert agent.value("slowdown_state", state="slow") == 0
         assert agent.value("slowdown_ratio") < 1.5
         assert agent.value("slowdown_score") == 0.0
-        # It is slower all right: that is what the gate is for.
-        slowed = agent.value("last_run_latency_seconds", q="0.5") / agent.value("baseline_latency_seconds", q="0.5")
-        print(f"median latency beside fio: {slowed:.1f} times the usual")
 
 
 @contextlib.contextmanager
@@ -91,7 +89,7 @@ def foreign_fio(device: Path, directory: Path) -> Iterator[subprocess.Popen[byte
         "--ioengine=libaio",
         "--direct=1",
         "--time_based",
-        "--runtime=120",
+        "--runtime=300",
     ]
     log = directory / "fio.log"
     with started(["fio", "--name=foreign", f"--filename={device}", "--readonly", *job], log=log) as process:

@@ -210,4 +210,6 @@ def assert_found(outcome: Outcome, case: Case, layout: str, is_contents_known: b
     if is_contents_known:
         assert bytes_told == {flip.what: flip.at for flip in seen.values()}
     elif case.checksum != "sha512":  # whose field proves nothing of the data
-        assert all(bytes_told[flip.what] in (flip.at, -1) for flip in seen.values()), bytes_told
+        # Contents that are guessed fit a field of seven bits once in 128 times by chance.
+        strays = [flip.what for flip in seen.values() if bytes_told[flip.what] not in (flip.at, -1)]
+        assert len(strays) <= (case.checksum == "crc7"), bytes_told

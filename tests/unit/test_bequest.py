@@ -354,3 +354,15 @@ def test_a_quarantine_is_there_before_anybody_is_shown_it_and_a_reboot_ends_it(
     assert later.take_over(rebooted)
     assert not rebooted.quarantines
     assert rebooted.quarantines.begun("data0") == 1
+
+
+def test_starts_that_come_to_nothing_cost_no_memory(place: Path) -> None:
+    entry = probe()
+    ledger, keeper = ledger_of(entry), Bequest(place)
+    keeper.open(ledger)
+    for _ in range(5):  # of a disk that is left asleep
+        keeper.page(entry, ledger.disks[entry.disk].place)
+        entry.skip(Skip.STANDBY, time.time())
+        keeper.keep(ledger)
+    assert [len(pages) for pages in keeper._pages.values()] == [1]
+    assert len(list(place.glob("*.page"))) == 1

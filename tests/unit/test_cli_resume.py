@@ -9,20 +9,20 @@ from iovigil.agent.cli.resume import resume
 
 
 class Agent:
-    """One on which resuming ends these pauses and releases these disks."""
+    """One on which resuming ends these pauses. What is in quarantine stays there until it has been tried."""
 
-    def __init__(self, pauses: list[str], alone: list[str], *, ends: list[str] = [], releases: list[str] = []) -> None:  # noqa: B006
-        self.pauses, self.alone, self.ends, self.releases = pauses, set(alone), ends, releases
+    def __init__(self, pauses: list[str], alone: list[str], *, ends: list[str] = [], held: list[str] = []) -> None:  # noqa: B006
+        self.pauses, self.alone, self.ends, self.held = pauses, alone, ends, held
 
     async def get(self, path: str) -> Any:
-        if path == "/disks":
-            return {"disks": [{"name": name, "is_quarantined": name in self.alone} for name in ("a", "b")]}
-        return self.told()
+        return {"disks": [self.disk(name) for name in ("a", "b")]} if path == "/disks" else self.told()
+
+    def disk(self, name: str) -> Any:
+        return {"name": name, "is_quarantined": name in self.alone, "held_by": 4711 if name in self.held else None}
 
     async def post(self, path: str, **order: str) -> Any:
-        assert (path, order) == ("/resume", {"disk": "a", "probe": "*"})
+        assert (path, order["disk"]) == ("/resume", "a")
         self.pauses = [name for name in self.pauses if name not in self.ends]
-        self.alone -= set(self.releases)
         return self.told()
 
     def told(self) -> Any:
@@ -33,11 +33,16 @@ class Agent:
     ("agent", "said", "complaint"),
     [
         (Agent(["a"], [], ends=["a"]), "resumed: every probe on a\n", ""),
-        (Agent([], ["a", "b"], releases=["a"]), "released from quarantine: a, which is tried at once\n", ""),
+        (Agent([], ["a", "b"]), "tried at once: a, which is in quarantine until it answers\n", ""),
         (
             Agent(["*"], ["b"]),
             "still paused: every probe on every disk\n",
             "nothing is paused by these words, or by less; nothing of it is in quarantine\n",
+        ),
+        (
+            Agent(["a"], ["a"], ends=["a"], held=["a"]),
+            "resumed: every probe on a\n",
+            "",
         ),
     ],
 )
@@ -45,3 +50,9 @@ def test_it_tells_what_it_ended(agent: Any, said: str, complaint: str, capsys: p
     assert asyncio.run(resume(agent, "a", "*")) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == (said, complaint)
+
+
+def test_a_single_probe_releases_no_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    agent: Any = Agent([], ["a"])
+    assert asyncio.run(resume(agent, "a", "latency")) == 0
+    assert capsys.readouterr().out == ""
