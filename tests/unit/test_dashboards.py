@@ -72,7 +72,7 @@ def test_a_time_line_of_states_says_what_they_are(dashboard):
 def test_a_unit_is_that_of_what_is_drawn(dashboard):
     """Where one metric is drawn as it is, or as a rate."""
     units = {family.name: family.unit for group in FAMILIES.values() for family in group}
-    fitting = {"seconds": {"s"}, "bytes": {"bytes", "Bps"}, "ratio": {"percentunit", "none"}}
+    fitting = {"seconds": {"s"}, "bytes": {"bytes", "Bps"}, "ratio": {"percentunit", "none"}}  # none: times as slow
     for panel in queried(dashboard):
         if panel["type"] != "timeseries":
             continue

@@ -207,7 +207,8 @@ def test_the_event_loop_goes_on_while_it_pushes(taken: Receiver) -> None:
 
     asyncio.run(scenario())
     assert len(stints) > 20
-    assert max(stints) < 0.1, max(stints)
+    # The agent's own, and six disks at a time: what the loop collects at once does not grow with the disks.
+    assert len(taken.requests) == 2 * (1 + 60 / 6)
 
 
 TEXT = """\
