@@ -8,7 +8,7 @@ import pytest
 from iovigil.agent.cli import run_now
 from iovigil.agent.cli.asking import Unanswered
 
-DONE = {"failure": None, "message": "", "duration_s": 1.0, "latency_s": {}}
+DONE: dict[str, Any] = {"failure": None, "message": "", "duration_s": 1.0, "latency_s": {}}
 
 
 class Agent:
