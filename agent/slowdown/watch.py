@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 KEEP_S: Final = 900.0
 """What was learnt in so much time may be lost with a kill."""
 UNREAD: Final = 10
-"""So many runs wait for what was kept before one begins anew, and what was kept is written over."""
+UNREAD_S: Final = 1800.0
+"""So many runs, and for so long, wait for what was kept before one begins anew, and what was kept is written over. A
+history is looked over for damage for up to ten minutes, in which nothing is read."""
 
 
 @dataclass(kw_only=True)
@@ -44,6 +46,7 @@ class Past:
     kept_unix: float = 0.0
     unread: int = 0
     """How often in a row what was kept could not be read."""
+    unread_since_unix: float = 0.0
 
     def restore(self, rows: Sequence[KeptBaseline]) -> None:
         """Go on with these, which are of one set of conditions."""
@@ -160,9 +163,11 @@ class Watch:
             # That may still be on its way to the disk; what is sought here is older.
         disk, probe = past.entry.disk, past.entry.probe
         rows = await self._archive.baselines_of(disk, probe)
-        if rows is None and past.unread < UNREAD:
-            past.unread += 1
-            return False
+        if rows is None:
+            past.unread_since_unix = past.unread_since_unix if past.unread else self._now()
+            if past.unread < UNREAD or abs(self._now() - past.unread_since_unix) < UNREAD_S:
+                past.unread += 1
+                return False
         past.conditions, past.tracks, past.unread = now, {}, 0
         fitting = [row for row in rows or () if is_fitting(row, now)]
         past.restore([row for row in fitting if row.conditions == fitting[0].conditions])

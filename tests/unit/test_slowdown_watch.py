@@ -20,7 +20,7 @@ from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult
 from iovigil.agent.slowdown.baseline import WARM_RUNS
 from iovigil.agent.slowdown.track import State, Track
-from iovigil.agent.slowdown.watch import UNREAD, Watch
+from iovigil.agent.slowdown.watch import UNREAD, UNREAD_S, Watch
 from iovigil.engines.stats import Counter, Latency
 
 BEGAN_UNIX = 1_700_000_000.0
@@ -230,14 +230,16 @@ def test_when_most_disks_are_slow_at_once_it_is_none_of_them(path: Path, caplog:
     asyncio.run(scenario())
 
 
-def test_without_a_history_it_begins_anew_in_the_end_and_not_at_once(path: Path) -> None:
-    """A history that is slow to answer for a moment must not cost what a year has taught."""
+@pytest.mark.parametrize("interval_s", [10.0, 30.0, 86_400.0])
+def test_without_a_history_it_begins_anew_in_the_end_and_not_at_once(path: Path, interval_s: float) -> None:
+    """A history that is slow to answer, or looked over, for a while must not cost what a year has taught."""
     path.mkdir()  # which no database can be
 
     async def scenario() -> None:
         agent = Agent(path, disks())
         entry = only(agent.ledger)
-        for _ in range(UNREAD):
+        entry.interval_s = interval_s
+        for _ in range(max(UNREAD, math.ceil(UNREAD_S / interval_s))):
             with contextlib.suppress(KeyError):
                 await agent.run(entry)
             assert not agent.watch.tracks_of(entry)
