@@ -246,7 +246,13 @@ class Daemon:
         # In turn, not dropped: the file may have changed again after the first one read it.
         task = asyncio.get_running_loop().create_task(self._reload_in_turn(), name="reload")
         self._reloads.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._reloads.discard)
+        task.add_done_callback(self._forget_reload)
+
+    def _forget_reload(self, task: asyncio.Task[list[str]]) -> None:
+        self._reloads.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.ledger.last_reload_successful = False
+            log.error("a reload ended in an internal error: please report", exc_info=error)
 
     async def _reload_in_turn(self) -> list[str]:
         async with self._reloading:

@@ -304,6 +304,24 @@ asyncio.run(daemon.run(announce, arm_last_resort))
 """
 
 
+def test_a_reload_that_ends_in_an_error_of_ours_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        agent = Agent(tmp_path, WELL_BEHAVED)
+        async with agent.running():
+
+            def fail(*_: object) -> list[str]:
+                raise AssertionError("the books are wrong")
+
+            monkeypatch.setattr(agent.daemon, "_adopt", fail)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: not agent.daemon.ledger.last_reload_successful)
+
+    in_time(scenario())
+    assert "a reload ended in an internal error: please report" in caplog.text
+
+
 def test_what_is_known_of_disks_is_shown_though_no_children_could_be_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
