@@ -44,11 +44,7 @@ class RunningAgent:
         return get(f"{self.url}/metrics").decode()
 
     def samples(self) -> dict[Series, float]:
-        found = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(self.scrape())
-            for sample in family.samples
-        }
+        found = samples(self.scrape())
         for series, value in found.items():
             if series[0].endswith(COUNTS):
                 assert value >= self._last.get(series, 0.0), f"{series} fell from {self._last[series]} to {value}"
@@ -132,6 +128,18 @@ def running_agent(
 
 def write_config(config: Path, directory: Path, port: int, disks_and_probes: str) -> None:
     config.write_text(AGENT_CONFIG.format(port=port, directory=directory) + disks_and_probes)
+
+
+def samples(text: str) -> dict[Series, float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def counters(text: str) -> dict[Series, float]:
+    return {series: value for series, value in samples(text).items() if series[0].endswith(COUNTS)}
 
 
 def children_of(pid: int) -> list[int]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import monitoring
 import pytest
-from agent_process import COUNTS, RunningAgent, Series, running_agent
+from agent_process import RunningAgent, Series, counters, running_agent
 from processes import free_port, started, wait_until
-from prometheus_client.parser import text_string_to_metric_families
 from scraping import PROMETHEUS_CONFIG, Stack, get
 
 from iovigil.agent import bequest, history
@@ -50,15 +49,6 @@ def left(tmp_path: Path) -> Iterator[Path]:
     assert place is not None
     yield place
     shutil.rmtree(place, ignore_errors=True)
-
-
-def counters(text: str) -> dict[Series, float]:
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.endswith(COUNTS)
-    }
 
 
 def last_shown_before_kill(agent: RunningAgent, delay_s: float) -> dict[Series, float]:

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agent_process import COUNTS, Series, children_of, owner_of, running_agent, target_of_children, write_config
+from agent_process import Series, children_of, counters, owner_of, running_agent, target_of_children, write_config
 from processes import NotReady, free_port, wait_until
-from prometheus_client.parser import text_string_to_metric_families
 from scraping import IOVIGIL, get
 
 from iovigil.agent import bequest, history
@@ -80,15 +79,6 @@ class Canaries:
 
 def device_bytes(device: Path) -> int:
     return int(Path(f"/sys/class/block/{device.name}/size").read_text()) * 512
-
-
-def counters(text: str) -> dict[Series, float]:
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.endswith(COUNTS)
-    }
 
 
 class Scraper:
