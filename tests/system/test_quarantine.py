@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ import pytest
 from agent_process import RunningAgent, is_alive, running_agent
 from loop import command
 from processes import wait_until
+from scraping import IOVIGIL
 from throttle import Throttle, can_throttle, throttled
 
 pytestmark = [
@@ -76,6 +78,14 @@ def order(agent: RunningAgent, what: str, **named: str) -> tuple[int, dict[str, 
 def run_now(agent: RunningAgent) -> None:
     """Once there is a worker for it."""
     wait_until(lambda: order(agent, "run", disk="hung", probe="latency")[0] == 202, "a run by hand")
+
+
+def by_hand(agent: RunningAgent, *words: str) -> str:
+    """What the command says; an empty text where the agent would not."""
+    done = subprocess.run(
+        [IOVIGIL, *words, "--url", agent.url], stdout=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    return done.stdout if done.returncode == 0 else ""
 
 
 def told(agent: RunningAgent) -> dict[str, Any]:
@@ -161,11 +171,22 @@ def test_a_disk_that_hung_for_a_moment_is_back_after_a_minute_whatever_the_inter
 
 
 @pytest.mark.requires_io_uring
-def test_run_now_is_a_trial_at_once(tmp_path: Path, device: Path, throttle: Throttle) -> None:
+def test_run_now_is_a_trial_at_once_and_waits_for_its_end(tmp_path: Path, device: Path, throttle: Throttle) -> None:
     with running_agent(tmp_path, config(tmp_path, device, "io_uring")) as agent:
         hang(agent, throttle)
         throttle.open()
-        run_now(agent)
+        wait_until(
+            lambda: (said := by_hand(agent, "run-now", "hung", "latency", "--wait")) and "ok in" in said, "a run"
+        )
+        assert_recovered(agent)
+
+
+@pytest.mark.requires_io_uring
+def test_resume_has_it_tried_at_once_and_says_so(tmp_path: Path, device: Path, throttle: Throttle) -> None:
+    with running_agent(tmp_path, config(tmp_path, device, "io_uring")) as agent:
+        hang(agent, throttle)
+        throttle.open()
+        assert by_hand(agent, "resume", "hung") == "tried at once: hung, which is in quarantine until it answers\n"
         assert_recovered(agent)
 
 
