@@ -233,6 +233,8 @@ def read_endpoint(text: str) -> str:
         raise ValueError(f"{quoted(text)} is not a URL {example}")
     if "@" in parts.netloc:
         raise ValueError("has a password in it: give a header in headers_file")
+    if parts.query or parts.fragment:
+        raise ValueError("has more than a path, and may have a secret in it: give a header in headers_file")
     if parts.path in ("", "/"):
         raise ValueError(f"{quoted(text)} has no path: give the whole URL, {example}")
     return text

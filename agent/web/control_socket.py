@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import secrets
 import socket
 import stat
 import struct
@@ -66,20 +67,23 @@ class ControlSocket:
 def bind(path: str) -> socket.socket:
     """A listening socket there, in the place of one that nobody listens at. Blocks. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # It gets its name when it listens: to an agent that starts at the same time it must not look abandoned.
+    new = Path(f"{path}.{secrets.token_hex(2)}")
     try:
-        try:
-            listener.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            remove_abandoned(path)
-            listener.bind(path)
-        Path(path).chmod(MODE)
+        listener.bind(str(new))
+        new.chmod(MODE)
         listener.listen(BACKLOG)
         listener.setblocking(False)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            remove_abandoned(path)
+            os.link(new, path)
     except OSError:
         listener.close()
         raise
+    finally:
+        new.unlink(missing_ok=True)
     return listener
 
 

@@ -237,6 +237,10 @@ def test_what_is_not_installed_is_told_with_what_to_install(monkeypatch: pytest.
             "agent.otlp.endpoint: localhost:4318 is not a URL such as http://127.0.0.1:4318",
         ),
         ("{endpoint: http://h:4318}", "agent.otlp.endpoint: http://h:4318 has no path: give the whole URL"),
+        (
+            "{endpoint: 'https://h/v1/metrics?token=x'}",
+            "agent.otlp.endpoint: has more than a path, and may have a secret",
+        ),
         ("{endpoint: https://a:b@h/v1/metrics}", "agent.otlp.endpoint: has a password in it: give a header in"),
         ("{endpoint: http://h/v1, headers: ['Authorization: x']}", "Authorization is a secret, and this file is no"),
         ("{endpoint: http://h/v1, headers: [nonsense]}", "agent.otlp.headers[0]: nonsense is not a header such as"),
