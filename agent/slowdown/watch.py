@@ -74,10 +74,19 @@ class Past:
 class Watch:
     """Judging waits for a look at the kernel's counters, so that it comes a moment after the run is on the books."""
 
-    def __init__(self, archive: Archive, meter: Meter | None = None, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        ledger: Callable[[], Ledger],
+        *,
+        meter: Meter | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`ledger` returns the present one: a reload makes another."""
         self.on_judged: Callable[[ProbeEntry], None] = lambda _: None
         """Called with the account of each run that was judged."""
         self._archive = archive
+        self._present_ledger = ledger
         self._meter = meter or Meter()
         self._now = now
         self._node = Node()
@@ -86,8 +95,9 @@ class Watch:
         self._pasts: dict[tuple[str, str], Past] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def load(self, ledger: Ledger) -> None:
+    async def load(self) -> None:
         """Go on with what was kept."""
+        ledger = self._present_ledger()
         by_probe: dict[tuple[str, str], list[KeptBaseline]] = {}
         for row in await self._archive.latest_baselines(frozenset(ledger.probes)) or ():
             by_probe.setdefault((row.disk, row.probe), []).append(row)
@@ -101,12 +111,12 @@ class Watch:
         """A run is about to start."""
         self._meter.begin((entry.disk, entry.probe), device_of(disk))
 
-    def book(self, ledger: Ledger, entry: ProbeEntry, result: RunResult, *, is_cut_short: bool) -> None:
+    def book(self, entry: ProbeEntry, result: RunResult, *, is_cut_short: bool) -> None:
         """Have a run that has ended judged."""
-        disk = ledger.disks.get(entry.disk)
-        if disk is None or ledger.probes.get((entry.disk, entry.probe)) is not entry:
+        disk = self._present_ledger().disks.get(entry.disk)
+        if disk is None or not self._is_present(entry):
             return
-        task = asyncio.get_running_loop().create_task(self._judge(ledger, entry, disk, result, is_cut_short))
+        task = asyncio.get_running_loop().create_task(self._judge(entry, disk, result, is_cut_short))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
 
@@ -128,20 +138,25 @@ class Watch:
         past.kept_unix = self._now()
         self._archive.keep(past.rows(past.kept_unix))
 
-    async def _judge(
-        self, ledger: Ledger, entry: ProbeEntry, disk: DiskEntry, result: RunResult, is_cut_short: bool
-    ) -> None:
+    async def _judge(self, entry: ProbeEntry, disk: DiskEntry, result: RunResult, is_cut_short: bool) -> None:
         device, rotational = device_of(disk), disk.identity.get("rotational", "")
         load = await self._meter.end((entry.disk, entry.probe), device, own_of(result), rotational)
+        self._adopt_ledger()
+        if not self._is_present(entry):
+            return  # a reload came in between
         past = self._past(entry)
         # What a scrub reaches follows its schedule, and its first cycle is another workload than all later ones.
-        if entry.scrub is None and await self._adopt(past, conditions.conditions_of(result, disk)):
+        is_comparable = entry.scrub is None and await self._adopt(past, conditions.conditions_of(result, disk))
+        self._adopt_ledger()
+        if not self._is_present(entry):
+            return
+        if is_comparable:
             is_fit = result.is_success and not is_cut_short
             for ddir in transfers(result.options):
                 run = measurement(result, ddir, entry.interval_s, load if is_fit else None)
                 self._note((entry.disk, entry.probe, NAMES[ddir]), past.tracks.setdefault(NAMES[ddir], Track()), run)
         past.show(load.busy_ratio if load is not None and device else None)
-        self._tell(ledger)
+        self._tell()
         if self._now() - past.kept_unix >= KEEP_S:
             self._keep(past)
         self.on_judged(entry)
@@ -177,12 +192,23 @@ class Watch:
             log.warning(text, probe, disk, "; ".join(differences), begins, extra=fields(disk=disk, probe=probe))
         return True
 
-    def _tell(self, ledger: Ledger) -> None:
-        if ledger is not self._ledger:
-            self._ledger = ledger
-            self._node.retain(ledger.probes, self._now())
-            self._pasts = {key: past for key, past in self._pasts.items() if ledger.probes.get(key) is past.entry}
-        ledger.slow_disks_ratio = self._node.slow_ratio
+    def _is_present(self, entry: ProbeEntry) -> bool:
+        return self._present_ledger().probes.get((entry.disk, entry.probe)) is entry
+
+    def _adopt_ledger(self) -> None:
+        """Have what a reload has dropped kept, and forgotten here."""
+        ledger = self._present_ledger()
+        if ledger is self._ledger:
+            return
+        self._ledger = ledger
+        self._node.retain(ledger.probes, self._now())
+        for key, past in list(self._pasts.items()):
+            if ledger.probes.get(key) is not past.entry:
+                self._keep(past)
+                del self._pasts[key]
+
+    def _tell(self) -> None:
+        self._present_ledger().slow_disks_ratio = self._node.slow_ratio
         if self._node.is_slow != self._was_node_slow:
             self._was_node_slow = self._node.is_slow
             if self._node.is_slow:

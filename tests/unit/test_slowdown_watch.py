@@ -19,6 +19,8 @@ from iovigil.agent.archive import Archive
 from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult
 from iovigil.agent.slowdown.baseline import WARM_RUNS
+from iovigil.agent.slowdown.foreign_load import ForeignLoad
+from iovigil.agent.slowdown.meter import Meter
 from iovigil.agent.slowdown.track import State, Track
 from iovigil.agent.slowdown.watch import UNREAD, UNREAD_S, Watch
 from iovigil.engines.stats import Counter, Latency
@@ -42,7 +44,7 @@ class Agent:
         self.archive = Archive(path)
         self.ledger = ledger
         self.now_unix = BEGAN_UNIX
-        self.watch = Watch(self.archive, now=lambda: self.now_unix)
+        self.watch = Watch(self.archive, lambda: self.ledger, now=lambda: self.now_unix)
 
     async def run(self, entry: ProbeEntry, p50_s: float = 0.004, times: int = 1, **more: Any) -> State:
         for _ in range(times):
@@ -56,7 +58,7 @@ class Agent:
         return self.track(entry).state
 
     async def book(self, entry: ProbeEntry, result: RunResult, *, is_cut_short: bool = False) -> None:
-        self.watch.book(self.ledger, entry, result, is_cut_short=is_cut_short)
+        self.watch.book(entry, result, is_cut_short=is_cut_short)
         async with asyncio.timeout(10):
             while self.watch._tasks:
                 await asyncio.sleep(0)
@@ -85,7 +87,7 @@ def only(ledger: Ledger) -> ProbeEntry:
 @contextlib.asynccontextmanager
 async def agent_on(path: Path, number: int = 1) -> AsyncIterator[Agent]:
     agent = Agent(path, disks(number))
-    await agent.watch.load(agent.ledger)
+    await agent.watch.load()
     yield agent
     await agent.end()
 
@@ -226,6 +228,55 @@ def test_when_most_disks_are_slow_at_once_it_is_none_of_them(path: Path, caplog:
                     await agent.run(entry)
             assert agent.ledger.slow_disks_ratio == 0.0
             assert "most disks are not slow any more" in caplog.text
+
+    asyncio.run(scenario())
+
+
+class Gate(Meter):
+    """A look at the kernel's counters that takes until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = asyncio.Event()
+
+    async def end(self, *_: Any) -> ForeignLoad:
+        await self.is_open.wait()
+        return ForeignLoad()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_judgement_that_a_reload_overtakes_costs_no_other_probe_its_past(path: Path, is_gone: bool) -> None:
+    async def scenario() -> None:
+        agent, gate = Agent(path, disks()), Gate()
+        late = only(agent.ledger)
+        agent.watch._meter = gate
+        result = dataclasses.replace(result_of(page_of(0.004), READ), disk="data0", engine="io_uring")
+        agent.watch.book(late, result, is_cut_short=False)
+        await asyncio.sleep(0)
+        agent.ledger = disks(2)
+        if not is_gone:
+            agent.ledger.probes["data0", "latency"] = late
+        new = [entry for entry in agent.ledger.probes.values() if entry is not late]
+        for entry in new:
+            agent.watch._past(entry).tracks["read"] = Track()
+        tracks = [agent.watch.tracks_of(entry)["read"] for entry in new]
+        gate.is_open.set()
+        async with asyncio.timeout(10):
+            while agent.watch._tasks:
+                await asyncio.sleep(0)
+        assert [agent.watch.tracks_of(entry).get("read") for entry in new] == tracks
+
+    asyncio.run(scenario())
+
+
+def test_what_was_learnt_of_a_probe_that_a_reload_drops_is_kept_and_found_again_at_once(path: Path) -> None:
+    async def scenario() -> None:
+        agent = Agent(path, disks())
+        await agent.run(only(agent.ledger), times=60)
+        learnt = agent.track(only(agent.ledger)).kept()
+        agent.ledger = disks()  # another account of the same disk
+        assert await agent.run(only(agent.ledger)) is State.USUAL
+        assert agent.track(only(agent.ledger)).kept().baselines[0].runs == learnt.baselines[0].runs + 1
 
     asyncio.run(scenario())
 
