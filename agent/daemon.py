@@ -385,6 +385,7 @@ class Daemon:
             await asyncio.sleep(PAGES_INTERVAL_S)
             try:
                 self.supervisor.look()
+                self._slowdowns.look()
                 self._corruption.close_quiet()
                 if self._corruption.has_new_dumps:
                     self._corruption.has_new_dumps = False

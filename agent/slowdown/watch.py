@@ -120,6 +120,12 @@ class Watch:
         self._tasks.add(task)
         task.add_done_callback(self._forget)
 
+    def look(self) -> None:
+        """Time has passed: to be called now and then, at no cost to speak of."""
+        self._adopt_ledger()
+        self._node.look(self._now())
+        self._tell()
+
     def keep(self) -> None:
         """Have all that is known kept."""
         for past in self._pasts.values():
@@ -215,7 +221,7 @@ class Watch:
                 text = "%.0f %% of the disks are slow at once: it is something that they share; scores are held back"
                 log.warning(text, 100 * self._node.slow_ratio)
             else:
-                log.info("most disks are not slow any more: scores go on")
+                log.info("most disks are not slow any more, or not judged any more: scores go on")
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -21,6 +21,7 @@ from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult
 from iovigil.agent.slowdown.baseline import WARM_RUNS
 from iovigil.agent.slowdown.foreign_load import ForeignLoad
 from iovigil.agent.slowdown.meter import Meter
+from iovigil.agent.slowdown.node import LEAST_FRESH_S, RECOUNT_S
 from iovigil.agent.slowdown.track import State, Track
 from iovigil.agent.slowdown.watch import UNREAD, UNREAD_S, Watch
 from iovigil.engines.stats import Counter, Latency
@@ -228,6 +229,28 @@ def test_when_most_disks_are_slow_at_once_it_is_none_of_them(path: Path, caplog:
                     await agent.run(entry)
             assert agent.ledger.slow_disks_ratio == 0.0
             assert "most disks are not slow any more" in caplog.text
+
+    asyncio.run(scenario())
+
+
+def test_when_all_disks_hang_none_is_told_to_be_slow_any_more(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def scenario() -> None:
+        async with agent_on(path, 3) as agent:
+            for p50_s in [0.004] * 60 + [0.02] * 40:
+                for entry in agent.ledger.probes.values():
+                    await agent.run(entry, p50_s)
+            assert agent.ledger.slow_disks_ratio == 1.0
+            for _ in range(int(LEAST_FRESH_S) - 30):
+                agent.now_unix += 1
+                agent.watch.look()
+            assert agent.ledger.slow_disks_ratio == 1.0, "as long as it is fresh"
+            for _ in range(int(RECOUNT_S) + 60):
+                agent.now_unix += 1
+                agent.watch.look()
+            assert agent.ledger.slow_disks_ratio == 0.0
+            assert "or not judged any more" in caplog.text
 
     asyncio.run(scenario())
 
