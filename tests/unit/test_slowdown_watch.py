@@ -345,11 +345,38 @@ def test_a_few_baselines_of_each_are_kept(path: Path) -> None:
 
 
 def test_and_of_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline_table, "ALL", 5)
+    """By what they take: those that were not seen for longest go first."""
+    monkeypatch.setattr(baseline_table, "ALL_BYTES", 5 * 4400)
     for number in range(9):
-        history.write(path, [], [], baselines=[KeptBaseline(f"data{number}", "p", "read", "", 1000.0 + number, b"")])
+        row = KeptBaseline(f"data{number}", "p", "read", "", 1000.0 + number, bytes(4000))
+        history.write(path, [], [], baselines=[row])
     kept = history.latest_baselines(path, {(f"data{number}", "p") for number in range(9)})
     assert [row.disk for row in kept] == [f"data{number}" for number in (4, 5, 6, 7, 8)]
+
+
+def test_what_is_kept_again_is_there_once_and_counted_once(path: Path) -> None:
+    row = KeptBaseline("data0", "p", "read", "ü" * 100, 1000.0, bytes(1000))
+    for number in range(5):
+        history.write(path, [], [], baselines=[row._replace(kept_unix=1000.0 + number, state=bytes(5000 + number))])
+    (kept,) = history.baselines_of(path, "data0", "p")
+    assert (kept.kept_unix, len(kept.state)) == (1004.0, 5004)
+    with history.opened(path) as connection:
+        assert baseline_table.used_bytes(connection, 4096) == 8192
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT sum(bytes) FROM baselines").fetchall()
+        assert "COVERING INDEX" in plan[0][3], "they are not read one and all at each write"
+
+
+def test_a_history_whose_baselines_have_no_size_is_brought_up_to_date(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = KeptBaseline("data0", "latency", "read", "{}", 1.0, bytes(5000))
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "MIGRATIONS", history.MIGRATIONS[:4])
+        with history.opened(path) as connection, connection:
+            history.insert(connection, "baselines", KeptBaseline._fields, [row], "")
+    assert history.baselines_of(path, "data0", "latency") == [row]
+    with history.opened(path) as connection:
+        assert baseline_table.used_bytes(connection, 4096) == 8192
 
 
 def test_a_history_of_the_version_before_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
