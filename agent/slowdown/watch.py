@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -26,8 +27,8 @@ from iovigil.engines.stats import Counter, Latency
 
 log = logging.getLogger(__name__)
 
-KEEP_S: Final = 900.0
-"""What was learnt in so much time may be lost with a kill."""
+KEEP_S: Final = 3600.0
+"""What was learnt in so much time may be lost with a kill. Each write of a baseline costs its pages twice."""
 UNREAD: Final = 10
 UNREAD_S: Final = 1800.0
 """So many runs, and for so long, wait for what was kept before one begins anew, and what was kept is written over. A
@@ -43,7 +44,10 @@ class Past:
     """What the tracks hold for; empty where there are none."""
     tracks: dict[str, Track] = field(default_factory=dict)
     """By operation."""
-    kept_unix: float = 0.0
+    keep_unix: float = 0.0
+    """When what is new is to be kept next."""
+    kept: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """By operation: under which conditions, and up to which run, it is kept."""
     unread: int = 0
     """How often in a row what was kept could not be read."""
     unread_since_unix: float = 0.0
@@ -58,13 +62,19 @@ class Past:
                 log.warning("the baseline of %s of %s on %s begins anew: %s", row.operation, row.probe, row.disk, error)
                 continue
             self.tracks[row.operation] = track
+            self.kept[row.operation] = (row.conditions, track.last_unix)
 
-    def rows(self, now_unix: float) -> list[KeptBaseline]:
-        disk, probe, text = self.entry.disk, self.entry.probe, conditions.encode(self.conditions)
-        return [
-            KeptBaseline(disk, probe, operation, text, now_unix, msgspec.msgpack.encode(track.kept()))
-            for operation, track in self.tracks.items()
-        ]
+    def new_rows(self, now_unix: float) -> list[KeptBaseline]:
+        """What is not kept yet; it is taken to be so from here on."""
+        text = conditions.encode(self.conditions)
+        standing = {operation: (text, track.last_unix) for operation, track in self.tracks.items()}
+        new = [operation for operation, stand in standing.items() if self.kept.get(operation) != stand]
+        self.kept = standing
+        return [self._row(operation, text, now_unix) for operation in new]
+
+    def _row(self, operation: str, conditions_text: str, now_unix: float) -> KeptBaseline:
+        state = msgspec.msgpack.encode(self.tracks[operation].kept())
+        return KeptBaseline(self.entry.disk, self.entry.probe, operation, conditions_text, now_unix, state)
 
     def show(self, foreign_busy_ratio: float | None) -> None:
         operations = tuple((operation, slowness_of(track)) for operation, track in self.tracks.items())
@@ -137,12 +147,13 @@ class Watch:
     def _past(self, entry: ProbeEntry) -> Past:
         key = (entry.disk, entry.probe)
         if key not in self._pasts or self._pasts[key].entry is not entry:
-            self._pasts[key] = Past(entry=entry, kept_unix=self._now())
+            self._pasts[key] = Past(entry=entry, keep_unix=next_unix(key, self._now()))
         return self._pasts[key]
 
     def _keep(self, past: Past) -> None:
-        past.kept_unix = self._now()
-        self._archive.keep(past.rows(past.kept_unix))
+        now_unix = self._now()
+        past.keep_unix = next_unix((past.entry.disk, past.entry.probe), now_unix)
+        self._archive.keep(past.new_rows(now_unix))
 
     async def _judge(self, entry: ProbeEntry, disk: DiskEntry, result: RunResult, is_cut_short: bool) -> None:
         device, rotational = device_of(disk), disk.identity.get("rotational", "")
@@ -163,7 +174,8 @@ class Watch:
                 self._note((entry.disk, entry.probe, NAMES[ddir]), past.tracks.setdefault(NAMES[ddir], Track()), run)
         past.show(load.busy_ratio if load is not None and device else None)
         self._tell()
-        if self._now() - past.kept_unix >= KEEP_S:
+        # Where the clock was set back, too.
+        if not 0 < past.keep_unix - self._now() <= KEEP_S:
             self._keep(past)
         self.on_judged(entry)
 
@@ -227,6 +239,12 @@ class Watch:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("judging a run failed: please report", exc_info=error)
+
+
+def next_unix(key: tuple[str, str], now_unix: float) -> float:
+    """The next moment at which a probe's turn to be kept comes. Not that of all of a node at once."""
+    phase_s = zlib.crc32("\0".join(key).encode()) / 2**32 * KEEP_S
+    return now_unix + KEEP_S - (now_unix - phase_s) % KEEP_S
 
 
 def device_of(disk: DiskEntry | None) -> str:

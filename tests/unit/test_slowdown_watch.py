@@ -1,12 +1,14 @@
 """Runs that are booked are judged, what was learnt outlives the agent, and belongs to one disk under one condition."""
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,41 @@ def test_what_was_learnt_is_kept_on_the_way_too(path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_it_is_written_hourly_spread_over_the_hour_and_only_what_has_changed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        agent = Agent(path, disks(40))
+        entries = list(agent.ledger.probes.values())
+        times: dict[str, list[float]] = {}
+
+        def keep(rows: Iterable[KeptBaseline]) -> None:
+            for row in rows:
+                times.setdefault(row.disk, []).append(agent.now_unix)
+
+        monkeypatch.setattr(agent.archive, "keep", keep)
+        idle = entries.pop()
+        await agent.run(idle)
+        for entry in entries:
+            entry.interval_s = 0.0
+        for _ in range(5 * 60):
+            agent.now_unix += 60
+            for entry in entries:
+                await agent.run(entry)
+        gaps = [after - before for each in times.values() for before, after in itertools.pairwise(each)]
+        assert 3540 <= min(gaps) <= max(gaps) <= 3660
+        assert {len(each) for each in times.values()} <= {4, 5}
+        at_once = collections.Counter(at for each in times.values() for at in each)
+        assert max(at_once.values()) < 8, "of 39"
+        assert idle.disk not in times, "it has not run since"
+        agent.watch.keep()
+        agent.watch.keep()
+        assert times[idle.disk] == [agent.now_unix], "once"
+        assert len(times) == 40
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("label", ["firmware", "scheduler", "wwn"])
 def test_another_condition_is_another_baseline_and_the_old_one_is_kept(
     path: Path, label: str, caplog: pytest.LogCaptureFixture
@@ -163,6 +200,7 @@ def test_another_condition_is_another_baseline_and_the_old_one_is_kept(
             disk.identity = disk.identity | {label: was}
             assert await agent.run(entry) is State.USUAL
             assert "that from before is taken up again" in caplog.text
+            await agent.archive.close(5.0)
             assert len(history.baselines_of(path, "data0", "latency")) == 2
 
     asyncio.run(scenario())
