@@ -123,7 +123,12 @@ class Archive:
 
     async def baselines_of(self, disk: str, probe: str) -> list[KeptBaseline] | None:
         """What was kept of this probe, the latest first; None where that cannot be told in time."""
-        return await self._read(lambda: history.baselines_of(self.path, disk, probe))
+        waiting = {key: row for key, row in self._baselines.items() if key[:2] == (disk, probe)}
+        rows = await self._read(lambda: history.baselines_of(self.path, disk, probe))
+        if rows is None:
+            return None
+        newest = {row[:4]: row for row in rows} | waiting
+        return sorted(newest.values(), key=lambda row: row.kept_unix, reverse=True)
 
     async def latest_baselines(self, probes: Container[tuple[str, str]]) -> list[KeptBaseline] | None:
         """The last ones of each operation of these, by disk and probe; None where that cannot be told in time."""

@@ -90,7 +90,7 @@ class Daemon:
         self._archive = Archive(history.database(config.agent.state_directory))
         self._archive.bounds = config.agent.history.bounds
         self._succession = Succession(self._archive, config.agent.state_directory)
-        self._slowdowns = Watch(self._archive)
+        self._slowdowns = Watch(self._archive, lambda: self.ledger)
         self._dumps = dumps.directory(config.agent.state_directory)
         self._cgroups = Cgroups()
         self._cgroups.adopt(config)
@@ -158,7 +158,7 @@ class Daemon:
             await self._presence.refresh(self._all_disks())
             self._corruption.remember(await self._archive.load())
             self._corruption.remind(self.ledger)
-            await self._slowdowns.load(self.ledger)
+            await self._slowdowns.load()
             await self._succession.begin(self.ledger)
             await self._leave_alone()
             self.server.exposition.begin(self.ledger)
@@ -218,7 +218,7 @@ class Daemon:
             self._look_now.set()  # the disk may be there no more
         try:
             self._succession.book(self.ledger, run, result)
-            self._slowdowns.book(self.ledger, run.entry, result, is_cut_short=run.is_cut_short)
+            self._slowdowns.book(run.entry, result, is_cut_short=run.is_cut_short)
         except Exception:  # a run that cannot be written down is over nevertheless
             log.exception("writing down a run failed: please report")
 
@@ -385,6 +385,7 @@ class Daemon:
             await asyncio.sleep(PAGES_INTERVAL_S)
             try:
                 self.supervisor.look()
+                self._slowdowns.look()
                 self._corruption.close_quiet()
                 if self._corruption.has_new_dumps:
                     self._corruption.has_new_dumps = False

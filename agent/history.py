@@ -64,6 +64,7 @@ MIGRATIONS: Final[Sequence[str]] = (
     CREATE TABLE accounts (disk TEXT NOT NULL, probe TEXT NOT NULL, account BLOB NOT NULL, PRIMARY KEY (disk, probe));
     """,
     baseline_table.TABLES,
+    baseline_table.SIZES,
 )
 
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})

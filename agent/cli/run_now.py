@@ -12,6 +12,8 @@ from iovigil.agent.cli.asking import add_arguments as add_agent_arguments
 NAME: Final = "run-now"
 HELP: Final = "have a running agent start a probe at once, whatever the plan says"
 
+ASLEEP: Final = "standby"
+"""The reason of a start that was not made for that."""
 POLL_S: Final = 0.5
 GRACE_S: Final = 15.0
 """Beyond the probe's own timeout, within which the agent gives it up."""
@@ -38,7 +40,7 @@ async def standing(agent: RunningAgent, disk: str, probe: str) -> Any:
     """How the probe stands on the disk; None where there is none, of which the order to run it tells."""
     disks = (await agent.get("/disks"))["disks"]
     found = [each for one in disks if one["name"] == disk for each in one["probes"] if each["probe"] == probe]
-    return found[0] if found else {"runs": 0, "timeout_s": 0.0, "state": ""}
+    return found[0] if found else {"runs": 0, "timeout_s": 0.0, "state": "", "skips": {}}
 
 
 async def outcome(agent: RunningAgent, disk: str, probe: str, before: Any) -> int:
@@ -49,6 +51,10 @@ async def outcome(agent: RunningAgent, disk: str, probe: str, before: Any) -> in
         now = await standing(agent, disk, probe)
         if now["runs"] > before["runs"]:
             return tell(now["last_run"])
+        # By their number, not by the last one: planned starts of the probe are skipped while this run is under way.
+        if now["skips"].get(ASLEEP, 0) > before["skips"].get(ASLEEP, 0):
+            text = "the disk is in standby, and was left asleep; `wake` of its entry has it woken for probes"
+            raise Unanswered(f"{probe} on {disk} did not run: {text}")
         if now["state"] == "stuck" != before["state"]:  # a trial of a disk that hung shows as stuck until its end
             raise Unanswered(f"{probe} on {disk} hangs: {now['reason']}")
     raise Unanswered(f"{probe} on {disk} has not ended within {deadline_s:g} s: see iovigil status")

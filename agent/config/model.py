@@ -106,7 +106,11 @@ class HistorySettings(msgspec.Struct, frozen=True):
     failures: Annotated[int, key("Failed runs of each probe on each disk.", kinds.whole(1, 1_000_000))] = 10_000
     failure_days: Annotated[int, key("Days for which a failed run is kept.", kinds.whole(1, 36_500))] = 366
     size: Annotated[
-        int, key("Of the database; where it would become larger, successes of any disk go first.", kinds.SIZE)
+        int,
+        key(
+            "Of the database without baselines; where it would become larger, successes of any disk go first.",
+            kinds.SIZE,
+        ),
     ] = 256 << 20
 
     @property

@@ -37,7 +37,14 @@ class Node:
         if is_slow is not None:
             self._words[key] = Word(is_slow, now_unix + max(FRESH_INTERVALS * interval_s, LEAST_FRESH_S))
         was_slow = None if before is None else before.is_slow
-        if was_slow is not is_slow or abs(now_unix - self._counted_unix) >= RECOUNT_S:
+        if was_slow is not is_slow:
+            self._count(now_unix)
+        else:
+            self.look(now_unix)
+
+    def look(self, now_unix: float) -> None:
+        """Leave out what is not fresh any more, also where nothing is noted because all disks hang."""
+        if abs(now_unix - self._counted_unix) >= RECOUNT_S:
             self._count(now_unix)
 
     def retain(self, probes: Container[tuple[str, str]], now_unix: float) -> None:

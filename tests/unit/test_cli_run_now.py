@@ -9,6 +9,7 @@ from iovigil.agent.cli import run_now
 from iovigil.agent.cli.asking import Unanswered
 
 DONE: dict[str, Any] = {"failure": None, "message": "", "duration_s": 1.0, "latency_s": {}}
+STANDING: dict[str, Any] = {"timeout_s": 5.0, "last_run": DONE, "skips": {"standby": 3, "overlap": 0}}
 
 
 class Agent:
@@ -19,7 +20,7 @@ class Agent:
 
     async def get(self, _path: str) -> Any:
         look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        return {"disks": [{"name": "a", "probes": [{"probe": "latency", "timeout_s": 5.0, "last_run": DONE, **look}]}]}
+        return {"disks": [{"name": "a", "probes": [{"probe": "latency", **STANDING, **look}]}]}
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +41,16 @@ def test_a_run_that_begins_to_hang_is_not_waited_for() -> None:
     hangs = {"runs": 1, "state": "stuck", "reason": "an I/O does not come back; the run goes on"}
     with pytest.raises(Unanswered, match="an I/O does not come back"):
         asyncio.run(outcome(Agent({"runs": 1, "state": "ok", "reason": ""}, hangs)))
+
+
+def test_a_disk_that_was_left_asleep_is_told_at_once() -> None:
+    before = {"runs": 1, "state": "ok", "reason": ""}
+    asleep = {**before, "state": "waiting", "skips": {"standby": 4, "overlap": 0}}
+    with pytest.raises(Unanswered, match="did not run: the disk is in standby, and was left asleep"):
+        asyncio.run(outcome(Agent(before, before, asleep)))
+
+
+def test_a_planned_start_that_is_skipped_meanwhile_is_not_the_end() -> None:
+    before = {"runs": 1, "state": "running", "reason": ""}
+    overlapped = {**before, "skips": {"standby": 3, "overlap": 1}}
+    assert asyncio.run(outcome(Agent(before, overlapped, {"runs": 2, "state": "ok", "reason": ""}))) == 0

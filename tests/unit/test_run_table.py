@@ -14,6 +14,7 @@ import pytest
 from histories import last, record, row
 
 from iovigil.agent import history, run_table
+from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.bounds import Bounds
 from iovigil.agent.history import History, HistoryUnusable, KeptAccount, Runs
 from iovigil.agent.run_record import RunRecord
@@ -135,6 +136,28 @@ def test_the_database_stays_as_small_as_it_has_to_and_failures_go_last(
     for number in range(20):
         write(path, [record(9000 + number)], first=9000 + number, bounds=bounds._replace(size=200 * KIB))
     assert path.stat().st_size < 250 * KIB
+
+
+def test_baselines_take_no_room_from_runs(path: Path) -> None:
+    bounds = Bounds(runs=10**6, failures=10**6, size=1024 * KIB)
+    chance = random.Random(1)
+    baselines = [
+        KeptBaseline(f"data{n}", "latency", "read", "c" * 500, 1000.0 + n, bytes(chance.randrange(200, 9000)))
+        for n in range(800)  # of all lengths that are stored in another way
+    ]
+    history.write(path, [], [], baselines=baselines)
+    baselines_bytes = path.stat().st_size
+    assert baselines_bytes > 3 * bounds.size
+    for batch in range(40):
+        records = [record(batch * 100 + n, failure="" if n else "io_error", message="x" * 100) for n in range(100)]
+        write(path, records, first=1 + batch * 100, bounds=bounds)
+    assert len(History(path).latest(is_failed=True, limit=1000)) == 40
+    assert len(History(path).latest(limit=10_000)) > 2000
+    for batch in range(40, 160):
+        records = [record(batch * 100 + n, failure="" if n else "io_error", message="x" * 100) for n in range(100)]
+        write(path, records, first=1 + batch * 100, bounds=bounds)
+    assert path.stat().st_size < 1.6 * baselines_bytes + 2 * bounds.size, "they are still bounded"
+    assert len(History(path).latest(limit=100_000)) < 15_000
 
 
 def version_one(path: Path) -> None:

@@ -1,12 +1,14 @@
 """Runs that are booked are judged, what was learnt outlives the agent, and belongs to one disk under one condition."""
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from iovigil.agent.archive import Archive
 from iovigil.agent.baseline_table import KeptBaseline
 from iovigil.agent.ledger import Failure, Ledger, ProbeEntry, RunResult
 from iovigil.agent.slowdown.baseline import WARM_RUNS
+from iovigil.agent.slowdown.foreign_load import ForeignLoad
+from iovigil.agent.slowdown.meter import Meter
+from iovigil.agent.slowdown.node import LEAST_FRESH_S, RECOUNT_S
 from iovigil.agent.slowdown.track import State, Track
 from iovigil.agent.slowdown.watch import UNREAD, UNREAD_S, Watch
 from iovigil.engines.stats import Counter, Latency
@@ -42,7 +47,7 @@ class Agent:
         self.archive = Archive(path)
         self.ledger = ledger
         self.now_unix = BEGAN_UNIX
-        self.watch = Watch(self.archive, now=lambda: self.now_unix)
+        self.watch = Watch(self.archive, lambda: self.ledger, now=lambda: self.now_unix)
 
     async def run(self, entry: ProbeEntry, p50_s: float = 0.004, times: int = 1, **more: Any) -> State:
         for _ in range(times):
@@ -56,7 +61,7 @@ class Agent:
         return self.track(entry).state
 
     async def book(self, entry: ProbeEntry, result: RunResult, *, is_cut_short: bool = False) -> None:
-        self.watch.book(self.ledger, entry, result, is_cut_short=is_cut_short)
+        self.watch.book(entry, result, is_cut_short=is_cut_short)
         async with asyncio.timeout(10):
             while self.watch._tasks:
                 await asyncio.sleep(0)
@@ -85,7 +90,7 @@ def only(ledger: Ledger) -> ProbeEntry:
 @contextlib.asynccontextmanager
 async def agent_on(path: Path, number: int = 1) -> AsyncIterator[Agent]:
     agent = Agent(path, disks(number))
-    await agent.watch.load(agent.ledger)
+    await agent.watch.load()
     yield agent
     await agent.end()
 
@@ -139,6 +144,41 @@ def test_what_was_learnt_is_kept_on_the_way_too(path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_it_is_written_hourly_spread_over_the_hour_and_only_what_has_changed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        agent = Agent(path, disks(40))
+        entries = list(agent.ledger.probes.values())
+        times: dict[str, list[float]] = {}
+
+        def keep(rows: Iterable[KeptBaseline]) -> None:
+            for row in rows:
+                times.setdefault(row.disk, []).append(agent.now_unix)
+
+        monkeypatch.setattr(agent.archive, "keep", keep)
+        idle = entries.pop()
+        await agent.run(idle)
+        for entry in entries:
+            entry.interval_s = 0.0
+        for _ in range(5 * 60):
+            agent.now_unix += 60
+            for entry in entries:
+                await agent.run(entry)
+        gaps = [after - before for each in times.values() for before, after in itertools.pairwise(each)]
+        assert 3540 <= min(gaps) <= max(gaps) <= 3660
+        assert {len(each) for each in times.values()} <= {4, 5}
+        at_once = collections.Counter(at for each in times.values() for at in each)
+        assert max(at_once.values()) < 8, "of 39"
+        assert idle.disk not in times, "it has not run since"
+        agent.watch.keep()
+        agent.watch.keep()
+        assert times[idle.disk] == [agent.now_unix], "once"
+        assert len(times) == 40
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("label", ["firmware", "scheduler", "wwn"])
 def test_another_condition_is_another_baseline_and_the_old_one_is_kept(
     path: Path, label: str, caplog: pytest.LogCaptureFixture
@@ -160,6 +200,7 @@ def test_another_condition_is_another_baseline_and_the_old_one_is_kept(
             disk.identity = disk.identity | {label: was}
             assert await agent.run(entry) is State.USUAL
             assert "that from before is taken up again" in caplog.text
+            await agent.archive.close(5.0)
             assert len(history.baselines_of(path, "data0", "latency")) == 2
 
     asyncio.run(scenario())
@@ -230,6 +271,77 @@ def test_when_most_disks_are_slow_at_once_it_is_none_of_them(path: Path, caplog:
     asyncio.run(scenario())
 
 
+def test_when_all_disks_hang_none_is_told_to_be_slow_any_more(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def scenario() -> None:
+        async with agent_on(path, 3) as agent:
+            for p50_s in [0.004] * 60 + [0.02] * 40:
+                for entry in agent.ledger.probes.values():
+                    await agent.run(entry, p50_s)
+            assert agent.ledger.slow_disks_ratio == 1.0
+            for _ in range(int(LEAST_FRESH_S) - 30):
+                agent.now_unix += 1
+                agent.watch.look()
+            assert agent.ledger.slow_disks_ratio == 1.0, "as long as it is fresh"
+            for _ in range(int(RECOUNT_S) + 60):
+                agent.now_unix += 1
+                agent.watch.look()
+            assert agent.ledger.slow_disks_ratio == 0.0
+            assert "or not judged any more" in caplog.text
+
+    asyncio.run(scenario())
+
+
+class Gate(Meter):
+    """A look at the kernel's counters that takes until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = asyncio.Event()
+
+    async def end(self, *_: Any) -> ForeignLoad:
+        await self.is_open.wait()
+        return ForeignLoad()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_judgement_that_a_reload_overtakes_costs_no_other_probe_its_past(path: Path, is_gone: bool) -> None:
+    async def scenario() -> None:
+        agent, gate = Agent(path, disks()), Gate()
+        late = only(agent.ledger)
+        agent.watch._meter = gate
+        result = dataclasses.replace(result_of(page_of(0.004), READ), disk="data0", engine="io_uring")
+        agent.watch.book(late, result, is_cut_short=False)
+        await asyncio.sleep(0)
+        agent.ledger = disks(2)
+        if not is_gone:
+            agent.ledger.probes["data0", "latency"] = late
+        new = [entry for entry in agent.ledger.probes.values() if entry is not late]
+        for entry in new:
+            agent.watch._past(entry).tracks["read"] = Track()
+        tracks = [agent.watch.tracks_of(entry)["read"] for entry in new]
+        gate.is_open.set()
+        async with asyncio.timeout(10):
+            while agent.watch._tasks:
+                await asyncio.sleep(0)
+        assert [agent.watch.tracks_of(entry).get("read") for entry in new] == tracks
+
+    asyncio.run(scenario())
+
+
+def test_what_was_learnt_of_a_probe_that_a_reload_drops_is_kept_and_found_again_at_once(path: Path) -> None:
+    async def scenario() -> None:
+        agent = Agent(path, disks())
+        await agent.run(only(agent.ledger), times=60)
+        learnt = agent.track(only(agent.ledger)).kept()
+        agent.ledger = disks()  # another account of the same disk
+        assert await agent.run(only(agent.ledger)) is State.USUAL
+        assert agent.track(only(agent.ledger)).kept().baselines[0].runs == learnt.baselines[0].runs + 1
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("interval_s", [10.0, 30.0, 86_400.0])
 def test_without_a_history_it_begins_anew_in_the_end_and_not_at_once(path: Path, interval_s: float) -> None:
     """A history that is slow to answer, or looked over, for a while must not cost what a year has taught."""
@@ -271,11 +383,38 @@ def test_a_few_baselines_of_each_are_kept(path: Path) -> None:
 
 
 def test_and_of_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline_table, "ALL", 5)
+    """By what they take: those that were not seen for longest go first."""
+    monkeypatch.setattr(baseline_table, "ALL_BYTES", 5 * 4400)
     for number in range(9):
-        history.write(path, [], [], baselines=[KeptBaseline(f"data{number}", "p", "read", "", 1000.0 + number, b"")])
+        row = KeptBaseline(f"data{number}", "p", "read", "", 1000.0 + number, bytes(4000))
+        history.write(path, [], [], baselines=[row])
     kept = history.latest_baselines(path, {(f"data{number}", "p") for number in range(9)})
     assert [row.disk for row in kept] == [f"data{number}" for number in (4, 5, 6, 7, 8)]
+
+
+def test_what_is_kept_again_is_there_once_and_counted_once(path: Path) -> None:
+    row = KeptBaseline("data0", "p", "read", "ü" * 100, 1000.0, bytes(1000))
+    for number in range(5):
+        history.write(path, [], [], baselines=[row._replace(kept_unix=1000.0 + number, state=bytes(5000 + number))])
+    (kept,) = history.baselines_of(path, "data0", "p")
+    assert (kept.kept_unix, len(kept.state)) == (1004.0, 5004)
+    with history.opened(path) as connection:
+        assert baseline_table.used_bytes(connection, 4096) == 8192
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT sum(bytes) FROM baselines").fetchall()
+        assert "COVERING INDEX" in plan[0][3], "they are not read one and all at each write"
+
+
+def test_a_history_whose_baselines_have_no_size_is_brought_up_to_date(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = KeptBaseline("data0", "latency", "read", "{}", 1.0, bytes(5000))
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "MIGRATIONS", history.MIGRATIONS[:4])
+        with history.opened(path) as connection, connection:
+            history.insert(connection, "baselines", KeptBaseline._fields, [row], "")
+    assert history.baselines_of(path, "data0", "latency") == [row]
+    with history.opened(path) as connection:
+        assert baseline_table.used_bytes(connection, 4096) == 8192
 
 
 def test_a_history_of_the_version_before_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
