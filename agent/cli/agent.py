@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from iovigil.agent import journal
+from iovigil.agent import heap, journal
 from iovigil.agent.config import Config, load
 from iovigil.agent.config.embedded import embedded
 from iovigil.agent.daemon import CannotServe, Daemon
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    heap.bound()
     load_config = loader(args)
     config = load_config()
     writer = journal.start(logging.getLevelNamesMapping()[args.log_level.upper()])

@@ -37,7 +37,7 @@ class Block:
     series: Sequence[Series] = ()
     values: Sequence[float] = ()
     template: str = ""
-    text: str = ""
+    text: bytes = b""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Part:
 
     state: object = None
     blocks: dict[Family, Block] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
     """Of the subject's families, in their order; empty where one has no samples."""
 
 
@@ -68,14 +68,14 @@ class Rendering:
             by_level[subject.families].append(part)
             self._look(part, subject)
         self._parts = parts  # what is on the books no more is forgotten here
-        text: list[str] = []
+        text: list[bytes] = []
         for families, level in by_level.items():
             of_each = zip(*[part.texts for part in level], strict=True) if level else [()] * len(families)
             for family, texts in zip(families, of_each, strict=True):
-                text.append(self._headers[family])
+                text.append(self._headers[family].encode())
                 text += texts
-        text.append(self._form.end)
-        return "".join(text).encode()
+        text.append(self._form.end.encode())
+        return b"".join(text)
 
     def prepare(self, subject: Subject) -> None:
         """Have this one ready for the next scrape, if it was in the last."""
@@ -92,7 +92,7 @@ class Rendering:
                 self._put(part.blocks.setdefault(family, Block()), family, samples)
             else:
                 part.blocks.pop(family, None)
-        part.texts = [part.blocks[family].text if family in part.blocks else "" for family in subject.families]
+        part.texts = [part.blocks[family].text if family in part.blocks else b"" for family in subject.families]
         # Last: if anything above fails, the next scrape tries it again.
         part.state = subject.state
 
@@ -102,7 +102,7 @@ class Rendering:
             block.series = samples.series
         elif block.values == samples.values:
             return
-        block.text = block.template % tuple(map(written, samples.values))
+        block.text = (block.template % tuple(map(written, samples.values))).encode()
         block.values = samples.values
 
     def _template(self, family: Family, samples: Samples) -> str:

@@ -50,6 +50,8 @@ class Answers:
         answer = self._answer(accept, began_s)
         body = answer.compressed if is_compressed else answer.plain
         self._left_s = max(self._left_s - (time.monotonic() - began_s), -AHEAD_S)
+        if self._left_s > 0:
+            self._last.clear()  # the next scrape is rendered for itself, and these are megabytes
         return body, answer.content_type
 
     def _answer(self, accept: str, now_s: float) -> Answer:
