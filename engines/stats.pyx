@@ -112,8 +112,8 @@ cdef uint64_t runtime_ns(const stats_page *page, int ddir) noexcept:
     return total
 
 
-# Most words of a page are 0, and most of the others are small: a word is 7 bits a byte, lowest first, with the eighth set
-# where more follow; a 0 is followed by how many there are of it.
+# Most words of a page are 0, and most of the others are small: a word is 7 bits a byte, lowest first, with the eighth
+# set where more follow; a 0 is followed by how many there are of it.
 cdef inline size_t put_word(unsigned char *to, uint64_t word) noexcept nogil:
     cdef size_t length = 0
     while word >= 0x80:
