@@ -12,7 +12,9 @@ from iovigil.agent.web.control_socket import InUse, bind
 def test_of_agents_that_start_at_once_one_has_the_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     for _ in range(20):
-        barrier, had, refused = threading.Barrier(4), [], []
+        barrier = threading.Barrier(4)
+        had: list[socket.socket] = []
+        refused: list[OSError] = []
 
         def begin(barrier: threading.Barrier, had: list[socket.socket], refused: list[OSError]) -> None:
             barrier.wait(10)
