@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from iovigil.agent import heap, journal
-from iovigil.agent.config import Config, load
+from iovigil.agent.config import DEFAULT_CONFIG, Config, load
 from iovigil.agent.config.embedded import embedded
 from iovigil.agent.daemon import CannotServe, Daemon
 from iovigil.agent.state import StateLock, StateTaken
@@ -21,7 +21,6 @@ from iovigil.agent.state import StateLock, StateTaken
 NAME: Final = "agent"
 HELP: Final = "watch the disks of a configuration and serve metrics"
 
-DEFAULT_CONFIG: Final = "/etc/iovigil/agent.yml"
 EMBEDDED_STATE: Final = Path(".iovigil")
 LAST_RESORT_S: Final = 4.5
 LEVELS: Final = ("debug", "info", "warning", "error")

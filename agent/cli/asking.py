@@ -14,10 +14,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from iovigil.agent.config import load
+from iovigil.agent.config import DEFAULT_CONFIG, load
 from iovigil.agent.web.problem import ProblemDetails
 
-DEFAULT_CONFIG: Final = "/etc/iovigil/agent.yml"
 DEADLINE_S: Final = 30.0
 API: Final = "/api/v1"
 LONGEST_TEXT: Final = 300

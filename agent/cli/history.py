@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from iovigil.agent import history
-from iovigil.agent.config import load
+from iovigil.agent.config import DEFAULT_CONFIG, load
 from iovigil.agent.history import History, HistoryUnusable
 from iovigil.agent.run_record import RunRecord
 
 NAME: Final = "history"
 HELP: Final = "show the last runs, or all that is known of one"
 
-DEFAULT_CONFIG: Final = "/etc/iovigil/agent.yml"
 LAST: Final = 20
 
 

@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from iovigil.agent import history
-from iovigil.agent.config import load
+from iovigil.agent.config import DEFAULT_CONFIG, load
 from iovigil.agent.history import HistoryUnusable, Mismatched
 
 NAME: Final = "mismatches"
 HELP: Final = "show the last blocks that failed verification"
-
-DEFAULT_CONFIG: Final = "/etc/iovigil/agent.yml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ from iovigil.agent.config.sections import TOP_KEYS, read_agent, read_disks, read
 from iovigil.agent.config.source import Unreadable, content_of
 
 __all__ = [
+    "DEFAULT_CONFIG",
     "PROBE_DEFAULTS",
     "AgentSettings",
     "Assignment",
@@ -51,6 +52,8 @@ __all__ = [
     "text_of",
 ]
 
+DEFAULT_CONFIG: Final = "/etc/iovigil/agent.yml"
+"""Where a packaged agent has its own."""
 MAX_FILE_BYTES: Final = 256 << 10
 """Of the densest YAML that is 5 s of work. 1,000 disks, each with all that can be said of it, are half of it."""
 
