@@ -429,7 +429,7 @@ class Supervisor:
 
         def note(_page: StatsPage) -> None:
             while planned:  # another I/O engine's child is no second start
-                self.ledger.start_delays.note(time.clock_gettime(time.CLOCK_BOOTTIME) - planned.pop())
+                self.ledger.start_delays.note(now_s() - planned.pop())
 
         return note
 
